@@ -1,0 +1,54 @@
+"""Crystal-property models grown on a pre-trained substrate.
+
+    import epitaxy as ep
+    run = ep.pretrain("quickstart")
+    model = ep.finetune("crystals/", target="band_gap[eV]", from_=run)
+    table = ep.predict(model, "new/")
+"""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from epitaxy.crystals.crystals import Crystals as Crystals
+    from epitaxy.crystals.graph import Graph as Graph
+    from epitaxy.crystals.neighbors import build_graph as build_graph
+    from epitaxy.crystals.targets import Target as Target
+    from epitaxy.datasets.readers import read_crystals as read_crystals
+    from epitaxy.experiments import compare as compare
+    from epitaxy.training.checkpoint import load_model as load
+    from epitaxy.training.finetune import finetune as finetune
+    from epitaxy.training.predict import predict as predict
+    from epitaxy.training.pretrain import pretrain as pretrain
+
+try:
+    __version__ = version("epitaxy")
+except PackageNotFoundError:
+    __version__ = "unknown"
+
+# Loaded on first use, so that `import epitaxy` does not wait for torch.
+_HOMES = {
+    "Crystals": ("epitaxy.crystals.crystals", "Crystals"),
+    "Graph": ("epitaxy.crystals.graph", "Graph"),
+    "Target": ("epitaxy.crystals.targets", "Target"),
+    "build_graph": ("epitaxy.crystals.neighbors", "build_graph"),
+    "compare": ("epitaxy.experiments", "compare"),
+    "finetune": ("epitaxy.training.finetune", "finetune"),
+    "load": ("epitaxy.training.checkpoint", "load_model"),
+    "predict": ("epitaxy.training.predict", "predict"),
+    "pretrain": ("epitaxy.training.pretrain", "pretrain"),
+    "read_crystals": ("epitaxy.datasets.readers", "read_crystals"),
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'epitaxy' has no attribute '{name}'")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Crystals, what is known of them, their graphs, and their ways in and out."""

@@ -1,0 +1,1 @@
+"""Data sets: how crystals are read from what people have."""

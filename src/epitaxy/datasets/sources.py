@@ -1,0 +1,428 @@
+"""One reader per form of source: structures, where they stood, and a table's raw cells."""
+
+import csv
+import gzip
+import json
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from epitaxy.crystals.crystals import Crystals, cat
+from epitaxy.crystals.exchange import (
+    from_arrow,
+    from_ase,
+    from_pymatgen,
+    is_mapped_form,
+    open_arrow,
+)
+from epitaxy.datasets.read_report import ReadLog
+from epitaxy.datasets.structures import (
+    FILE_FORMS,
+    STRUCTURE_FORMS,
+    file_named,
+    is_structure,
+    is_structure_file,
+    parsed_structure,
+    structures_in_file,
+)
+from epitaxy.errors import InputError, did_you_mean
+
+_ID_COLUMNS = ("id", "material_id", "mpid", "jid", "identifier", "name")
+_PROGRESS_FROM = 200
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a crystal stood."""
+
+    file: str
+    row: int | None
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """Crystals with their origins, and the cells of a table: name → one raw cell per crystal.
+
+    ``screened`` says that the crystals were looked through when they were written.
+    """
+
+    crystals: Crystals
+    origins: Sequence[Origin]
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    screened: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller wants of a source: names of targets (None = all) and a column of ids."""
+
+    targets: tuple[str, ...] | None = None
+    id_column: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length with the row numbers by which people find them."""
+
+    columns: Mapping[str, Sequence[Any]]
+    rows: Sequence[int]
+    file: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Item:
+    structure: Any
+    id: str
+    origin: Origin
+    cells: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_structure_file(path: Path, request: Request, log: ReadLog) -> Harvest:
+    """Read one CIF, POSCAR, (extended) XYZ file or ASE database."""
+    return _harvest(_items_of_file(path, log), log)
+
+
+def read_structure_files(paths: Sequence[Path], request: Request, log: ReadLog) -> Harvest:
+    """Read several structure files without a table."""
+    files = _with_progress(paths, "reading structures")
+    return _harvest((item for path in files for item in _items_of_file(Path(path), log)), log)
+
+
+def read_folder(folder: Path, request: Request, log: ReadLog) -> Harvest:
+    """Read a folder of structure files, with ``id_prop.csv`` or ``targets.csv`` if there is one."""
+    files = sorted(path for path in folder.iterdir() if is_structure_file(path))
+    if not files:
+        raise InputError(
+            f"the folder {folder} holds no structure files ({STRUCTURE_FORMS}). Name the one file "
+            "to be read if it is a table, a database or an Arrow file."
+        )
+    tables = [folder / name for name in ("targets.csv", "id_prop.csv")]
+    found = [path for path in tables if path.is_file()] or sorted(folder.glob("*.csv"))
+    if len(found) > 1:
+        raise InputError(
+            f"the folder {folder} holds several tables ({', '.join(p.name for p in found)}): keep "
+            "one, or name the CSV file itself as the source."
+        )
+    if not found:
+        return read_structure_files(files, request, log)
+    log.note(f"targets are taken from {found[0].name}.")
+    harvest = read_csv(found[0], request, log)
+    used = {Path(origin.file).name for origin in harvest.origins}
+    used |= {Path(skipped.file).name for skipped in log.skipped}
+    for path in files:
+        if path.name not in used:
+            log.skip(str(path), None, None, f"it has no row in {found[0].name}: add one.")
+    return harvest
+
+
+def read_csv(path: Path, request: Request, log: ReadLog) -> Harvest:
+    """Read a table with a column of file names or of CIF text; ``id_prop.csv`` needs no header."""
+    return _harvest_of_table(_csv_table(path, request), request, log)
+
+
+def read_json(path: Path, request: Request, log: ReadLog) -> Harvest:
+    """Read pymatgen's JSON: a structure, a list, a mapping by id, records, or MatBench's form."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            content = json.load(file)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} is no JSON: {error}") from error
+    return _harvest_of_table(_json_table(content, path), request, log)
+
+
+def read_parquet_file(path: Path, request: Request, log: ReadLog) -> Harvest:
+    """Read Parquet in the exchange layout, or with a column of CIF text or structures."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+    return _harvest_of_arrow(table, path, request, log)
+
+
+def read_arrow_file(path: Path, request: Request, log: ReadLog) -> Harvest:
+    """Map our own ``.arrow`` file; read any other as a table."""
+    if is_mapped_form(path):
+        crystals = open_arrow(path)
+        return Harvest(crystals, Rows(str(path), len(crystals)), screened=True)
+    try:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} is damaged or no Arrow file: {error}") from error
+    return _harvest_of_arrow(table, path, request, log)
+
+
+def read_dataframe(frame: Any, request: Request, log: ReadLog) -> Harvest:
+    """Read a pandas DataFrame with a column of structures, CIF text or file names."""
+    columns = {str(name): frame[name].tolist() for name in frame.columns}
+    if frame.index.name is not None and str(frame.index.name) not in columns:
+        columns[str(frame.index.name)] = frame.index.tolist()
+    table = Table(columns, range(len(frame)), "", Path())
+    return _harvest_of_table(table, request, log)
+
+
+def read_objects(structures: Sequence[Any], request: Request, log: ReadLog) -> Harvest:
+    """Read ASE's Atoms and pymatgen's Structures and Molecules, mixed as they come."""
+    items = (
+        _Item(one, _own_id(one) or str(row), Origin("", row)) for row, one in enumerate(structures)
+    )
+    return _harvest(items, log)
+
+
+class Rows(Sequence[Origin]):
+    """The rows of one file, made when asked for: a file may have a million."""
+
+    def __init__(self, file: str, length: int) -> None:
+        self.file, self.length = file, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, row: Any) -> Any:
+        return Origin(self.file, range(self.length)[row])
+
+
+def _harvest(items: Iterable[_Item], log: ReadLog) -> Harvest:
+    """Turn structures into crystals; those that cannot be are skipped."""
+    parts: list[Crystals] = []
+    kept: list[_Item] = []
+    for item in items:
+        try:
+            convert = from_pymatgen if hasattr(item.structure, "site_properties") else from_ase
+            crystal = replace(convert([item.structure]), ids=(item.id,))
+        except InputError as error:
+            log.skip(item.origin.file, item.origin.row, item.id, str(error))
+            continue
+        parts.append(crystal)
+        kept.append(item)
+    if not parts:
+        raise InputError(f"no structure could be read.{first_reasons(log)}")
+    names = dict.fromkeys(name for item in kept for name in item.cells)
+    columns = {name: [item.cells.get(name) for item in kept] for name in names}
+    return Harvest(cat(parts), [item.origin for item in kept], columns)
+
+
+def _own_id(structure: Any) -> str | None:
+    remembered = getattr(structure, "info", None) or getattr(structure, "properties", None) or {}
+    return str(remembered["id"]) if "id" in remembered else None
+
+
+def first_reasons(log: ReadLog) -> str:
+    """Return the first reasons for which structures were skipped, as the end of an error."""
+    reasons = "".join(f"\n  {skipped}" for skipped in log.skipped[:5])
+    more = f"\n  … and {len(log.skipped) - 5} more" if len(log.skipped) > 5 else ""
+    return f" The first reasons:{reasons}{more}" if reasons else ""
+
+
+def _items_of_file(path: Path, log: ReadLog) -> Iterator[_Item]:
+    stem = path.stem if path.suffix.lower() in FILE_FORMS else path.name
+    items: list[_Item] = []
+    fault: InputError | None = None
+    with _warnings_into(log):
+        try:
+            for structure, name, values in structures_in_file(path):
+                count = len(items)
+                called = _own_id(structure) or name or (f"{stem}-{count}" if count else stem)
+                items.append(_Item(structure, called, Origin(str(path), count or None), values))
+        except InputError as error:
+            fault = error
+    yield from items
+    if fault is not None:
+        log.skip(str(path), len(items) or None, None, str(fault))
+
+
+def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
+    column = _structure_column(table)
+    ids = _ids(table, column, request)
+    others = [name for name in table.columns if name != column and name != request.id_column]
+
+    def items() -> Iterator[_Item]:
+        positions = _with_progress(range(len(table.rows)), "reading structures")
+        for position in positions:
+            row, name = table.rows[position], ids[position]
+            try:
+                with _warnings_into(log):
+                    structure, file = parsed_structure(
+                        table.columns[column][position], table.folder
+                    )
+            except InputError as error:
+                log.skip(table.file, row, name, str(error))
+                continue
+            cells = {other: table.columns[other][position] for other in others}
+            called = name or _own_id(structure) or str(position)
+            yield _Item(structure, called, Origin(file or table.file, row), cells)
+
+    return _harvest(items(), log)
+
+
+def _structure_column(table: Table) -> str:
+    """Return the first column that holds structures, else the first that names existing files."""
+    for looks_right in (
+        is_structure,
+        lambda cell: isinstance(cell, str) and file_named(cell, table.folder) is not None,
+    ):
+        for name, cells in table.columns.items():
+            if any(looks_right(cell) for cell in list(cells)[:50]):
+                return name
+    raise InputError(
+        f"{table.file or 'the table'} has no column of structures: one of its columns "
+        f"({', '.join(table.columns)}) must hold file names relative to {table.folder}, CIF text, "
+        "or structures of ASE or pymatgen."
+    )
+
+
+def _ids(table: Table, structures: str, request: Request) -> Sequence[str | None]:
+    wanted = request.id_column
+    if wanted is not None and wanted not in table.columns:
+        raise InputError(f"no column '{wanted}' for the ids. {did_you_mean(wanted, table.columns)}")
+    folded = {name.lower(): name for name in table.columns}
+    named = wanted or next((folded[name] for name in _ID_COLUMNS if name in folded), None)
+    if named is None and all(
+        isinstance(cell, str) and "\n" not in cell for cell in table.columns[structures]
+    ):
+        named = structures
+    if named is None:
+        return [None] * len(table.rows)
+    cells = table.columns[named]
+    if named != structures:
+        return [str(cell) for cell in cells]
+    return [Path(cell).stem if Path(cell).suffix in FILE_FORMS else str(cell) for cell in cells]
+
+
+def _csv_table(path: Path, request: Request) -> Table:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    first = text.splitlines()[0] if text.strip() else ""
+    if not first:
+        raise InputError(f"{path} is empty.")
+    delimiter = max(",;\t", key=first.count)
+    longest = csv.field_size_limit(max(len(text) + 1, 131072))
+    try:
+        rows, lines, start = [], [], 1
+        reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append([cell.strip() for cell in cells])
+                lines.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}, line {start}: {error}") from error
+    finally:
+        csv.field_size_limit(longest)
+    header = rows[0]
+    if path.name == "id_prop.csv" and any(_is_numeric(cell) for cell in header[1:]):
+        header = ["id", *_names_of_values(path, len(header) - 1, request)]
+    else:
+        rows, lines = rows[1:], lines[1:]
+    doubled = next((name for name in header if header.count(name) > 1), None)
+    if doubled is not None:
+        raise InputError(f"{path} has two columns named '{doubled}': rename one.")
+    columns = {
+        name: [cells[position] if position < len(cells) else "" for cells in rows]
+        for position, name in enumerate(header)
+    }
+    return Table(columns, lines, str(path), path.parent)
+
+
+def _names_of_values(path: Path, count: int, request: Request) -> list[str]:
+    """Return names for the columns of a table without header: the caller's, if as many."""
+    if request.targets is None:
+        return ["target"] if count == 1 else [f"target_{k}" for k in range(1, count + 1)]
+    if len(request.targets) != count:
+        raise InputError(
+            f"{path} has no header and {count} columns of values, but {len(request.targets)} "
+            f"targets were asked for ({', '.join(request.targets)}): name all columns in their "
+            "order, or give the file a header and the name targets.csv."
+        )
+    return list(request.targets)
+
+
+def _is_numeric(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _json_table(content: Any, path: Path) -> Table:
+    def table(columns: Mapping[str, Sequence[Any]], count: int) -> Table:
+        return Table(columns, range(count), str(path), path.parent)
+
+    if is_structure(content):
+        return table({"structure": [content], "id": [path.name.split(".")[0]]}, 1)
+    if isinstance(content, dict) and {"columns", "data"} <= content.keys():
+        rows = content["data"]
+        columns = {str(n): [r[k] for r in rows] for k, n in enumerate(content["columns"])}
+        if "index" in content and not {"id", "material_id"} & columns.keys():
+            columns["id"] = [str(entry) for entry in content["index"]]
+        return table(columns, len(rows))
+    if isinstance(content, dict) and all(isinstance(v, dict) for v in content.values()):
+        records = [_record(value) | {"id": key} for key, value in content.items()]
+    elif isinstance(content, list) and all(isinstance(value, dict) for value in content):
+        records = [_record(value) for value in content]
+    else:
+        records = []
+    if not records:
+        raise InputError(
+            f"{path} holds no structures: known are one structure as a dictionary, a list of them, "
+            "{id: structure}, a list of records with a structure each, and MatBench's "
+            "{index, columns, data}."
+        )
+    names = dict.fromkeys(name for record in records for name in record)
+    return table({n: [record.get(n) for record in records] for n in names}, len(records))
+
+
+def _record(value: dict[str, Any]) -> dict[str, Any]:
+    return {"structure": value} if is_structure(value) else value
+
+
+def _harvest_of_arrow(table: pa.Table, path: Path, request: Request, log: ReadLog) -> Harvest:
+    if {"numbers", "positions"} <= set(table.column_names):
+        try:
+            crystals = from_arrow(table)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        return Harvest(crystals, Rows(str(path), len(crystals)))
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    rows = Table(columns, range(len(table)), str(path), path.parent)
+    return _harvest_of_table(rows, request, log)
+
+
+class _warnings_into:
+    """Within this context, warnings go to the log instead of the user's screen."""
+
+    def __init__(self, log: ReadLog) -> None:
+        self.log = log
+
+    def __enter__(self) -> None:
+        self.catcher = warnings.catch_warnings(record=True)
+        self.caught = self.catcher.__enter__()
+        warnings.simplefilter("always")
+
+    def __exit__(self, *error: Any) -> None:
+        self.catcher.__exit__(*error)
+        self.log.warnings.update(
+            str(warning.message).strip().splitlines()[0][:160]
+            for warning in self.caught or ()
+            if not issubclass(warning.category, DeprecationWarning | FutureWarning)
+        )
+
+
+def _with_progress(sequence: Sequence[Any], what: str) -> Iterable[Any]:
+    """Show a bar where there is a person to see it and enough to wait for."""
+    if len(sequence) <= _PROGRESS_FROM or not sys.stderr.isatty():
+        return sequence
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(sequence, description=what, console=Console(stderr=True), transient=True)

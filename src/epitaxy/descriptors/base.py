@@ -1,0 +1,45 @@
+"""What every descriptor is: one vector per atom, a function of its surroundings."""
+
+from abc import abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor
+
+from epitaxy.crystals.graph import Graph
+from epitaxy.errors import InputError
+from epitaxy.registry import Component
+
+
+class Descriptor(Component):
+    """A frozen dataclass of constants that maps a graph to (atoms, size) numbers.
+
+    Plain torch: any device, any floating-point type, differentiable in positions and strain.
+    """
+
+    cutoff: float
+
+    @property
+    @abstractmethod
+    def feature_names(self) -> tuple[str, ...]:
+        """One name per column."""
+
+    @abstractmethod
+    def __call__(self, graph: Graph) -> Float[Tensor, "atoms size"]:
+        """Return the descriptor of every atom."""
+
+    @property
+    def size(self) -> int:
+        """Number of columns."""
+        return len(self.feature_names)
+
+    def neighborhood(self, graph: Graph) -> Graph:
+        """Return the graph within this descriptor's cutoff.
+
+        Raises InputError where the graph is too short for it.
+        """
+        if graph.cutoff < self.cutoff:
+            raise InputError(
+                f"{type(self).__name__} sees {self.cutoff:g} Å far, but the graph's edges end at "
+                f"{graph.cutoff:g} Å: build the graph with cutoff={self.cutoff:g}."
+            )
+        return graph.within(self.cutoff)

@@ -1,0 +1,129 @@
+"""Who trains on what: the same test crystals for everybody, never seen before the end."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from epitaxy.errors import InputError
+from epitaxy.training.files import write_json
+from epitaxy.training.loader import seeded_generator
+
+LARGEST_TEST = 1000
+TEST_FRACTION = 0.2
+VALIDATION_FRACTION = 0.2
+SMALLEST = 10  # crystals in any part
+
+
+@dataclass(frozen=True)
+class SeedSplit:
+    """Rows to train on and to choose settings by, for one seed; both from the training side."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One test set for all seeds, and one split of the training side per seed.
+
+    Attributes:
+        test: rows that no training and no choice may touch.
+        seeds: seed → its training and validation rows.
+    """
+
+    test: tuple[int, ...]
+    seeds: Mapping[int, SeedSplit]
+
+    @property
+    def train_size(self) -> int:
+        """Training crystals of every seed."""
+        return len(next(iter(self.seeds.values())).train)
+
+    def write(self, path: Path, ids: Sequence[str]) -> None:
+        """Write the split by id, to travel with the results."""
+        write_json(
+            path,
+            {
+                "test": [ids[row] for row in self.test],
+                "seeds": {
+                    str(seed): {
+                        "train": [ids[row] for row in split.train],
+                        "validation": [ids[row] for row in split.validation],
+                    }
+                    for seed, split in self.seeds.items()
+                },
+            },
+        )
+
+
+def make_protocol(
+    count: int,
+    seeds: int,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    validation_size: int | None = None,
+    split_seed: int = 0,
+) -> Protocol:
+    """Split ``count`` crystals.
+
+    The test set, a fifth of the crystals and at most 1,000 unless told, is drawn by
+    ``split_seed`` alone. From the rest every seed draws its training crystals and, besides them,
+    its validation crystals: a fifth as many, at least 10. Without ``train_size`` all of the rest
+    is used.
+
+    Raises InputError where the sizes do not fit, saying what there is.
+    """
+    order = torch.randperm(count, generator=seeded_generator(split_seed, "test"))
+    held = min(LARGEST_TEST, round(TEST_FRACTION * count)) if test_size is None else test_size
+    rest = order[held:]
+    if train_size is None:
+        chosen = validation_size or max(SMALLEST, round(len(rest) * VALIDATION_FRACTION))
+        train_size = len(rest) - chosen
+    else:
+        chosen = validation_size or max(SMALLEST, round(train_size * VALIDATION_FRACTION))
+    parts = {"test": held, "training": train_size, "validation": chosen}
+    for name, size in parts.items():
+        if size < SMALLEST:
+            raise InputError(
+                f"{size} crystals for {name} are too few to compare anything: {count} crystals "
+                f"have this target, and every part needs at least {SMALLEST}."
+            )
+    if train_size + chosen > len(rest):
+        raise InputError(
+            f"{train_size} crystals to train on and {chosen} to validate on are more than the "
+            f"{len(rest)} that {count} crystals leave beside a test set of {held}: lower "
+            "--train-size or --test-size."
+        )
+    splits = {}
+    for seed in range(seeds):
+        mine = rest[torch.randperm(len(rest), generator=seeded_generator(split_seed, "seed", seed))]
+        splits[seed] = SeedSplit(
+            train=tuple(sorted(mine[:train_size].tolist())),
+            validation=tuple(sorted(mine[train_size : train_size + chosen].tolist())),
+        )
+    return Protocol(test=tuple(sorted(order[:held].tolist())), seeds=splits)
+
+
+def settings_grid(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of a grid of recipe keys, ``{"training.epochs": (30, 60), …}``.
+
+    >>> settings_grid({"a": (1, 2), "b": (3,)})
+    [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
+    """
+    combinations: list[dict[str, Any]] = [{}]
+    for key, values in grid.items():
+        combinations = [{**one, key: value} for one in combinations for value in values]
+    return combinations
+
+
+def setting_name(setting: Mapping[str, Any]) -> str:
+    """Return a setting as a word that can name a folder.
+
+    >>> setting_name({"training.learning_rate": 0.001, "training.epochs": 40})
+    'learning_rate=0.001,epochs=40'
+    """
+    return ",".join(f"{key.rpartition('.')[2]}={json.dumps(v)}" for key, v in setting.items())

@@ -1,0 +1,1 @@
+"""From representations to what is wanted of crystals, atoms and edges."""

@@ -1,0 +1,6 @@
+"""What a network can be taught; one file is one objective."""
+
+from epitaxy.objectives.fingerprint import Fingerprint
+from epitaxy.objectives.property import Property
+
+__all__ = ["Fingerprint", "Property"]

@@ -1,0 +1,148 @@
+"""Predict a property of crystals or of their atoms: what fine-tuning minimizes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import huber_loss, l1_loss, mse_loss
+
+from epitaxy.backbones.base import Backbone
+from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.graph import Graph
+from epitaxy.crystals.neighbors import GraphBuilder
+from epitaxy.crystals.targets import Target
+from epitaxy.errors import InputError, RecipeError
+from epitaxy.heads.scalar import ScalarHead
+from epitaxy.nn.pooling import Pooling
+from epitaxy.objectives.base import Encode, Objective, View
+
+_LOSSES = {"l1": l1_loss, "l2": mse_loss, "huber": huber_loss}
+
+
+@dataclass(frozen=True)
+class Property(Objective):
+    """y = m + s · (mean over atoms of o_i), or Σ_i (m + s · o_i) where y is extensive.
+
+    o_i is the head's output for atom i; m and s are the mean and the standard deviation of the
+    target on the training split, per atom where it is extensive. Missing targets carry no loss.
+
+    Attributes:
+        target: name of the target.
+        loss_kind: ``"l1"``, ``"l2"`` or ``"huber"``, on standardized targets.
+        pooling: ``"mean"`` or ``"sum"`` over atoms; None takes the sum where the target is
+            extensive and the mean where it is not.
+        standardize: whether targets are brought to mean zero and variance one.
+        hidden: widths of the head's hidden layers; None takes two of the backbone's width.
+    """
+
+    target: str = ""
+    loss_kind: Literal["l1", "l2", "huber"] = "l1"
+    pooling: Pooling | None = None
+    standardize: bool = True
+    hidden: tuple[int, ...] | None = None
+
+    chance: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.target:
+            raise RecipeError("the objective 'property' needs a target, such as 'band_gap'.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The target."""
+        return (self.target,)
+
+    @property
+    def declaration(self) -> Mapping[str, Any]:
+        """Level, unit, size law, mean and scale of the target; only a prepared objective has it."""
+        if self.fitted is None:
+            raise RuntimeError("call prepare before the objective is used")
+        return self.fitted
+
+    def prepare(
+        self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator
+    ) -> "Property":
+        """Fit the standardization on the training crystals; raises InputError without labels."""
+        target = crystals.target(self.target)
+        if target.values.ndim > 1:
+            raise InputError(
+                f"target '{self.target}' has {target.values[0].numel()} components per "
+                f"{target.level}; the objective 'property' learns one."
+            )
+        values, present = target.values.double(), target.present()
+        if not bool(present.any()):
+            raise InputError(f"target '{self.target}' is missing in all {len(crystals)} crystals.")
+        pooling = self.pooling or ("sum" if target.extensive else "mean")
+        if pooling == "sum" and target.level == "crystal":
+            values = values / crystals.atom_counts
+        mean, std = values[present].mean(), values[present].std(unbiased=False)
+        if not self.standardize:
+            mean, std = torch.zeros(()), torch.ones(())
+        return self.with_fitted(  # type: ignore[return-value]
+            {
+                "level": target.level,
+                "unit": target.unit,
+                "extensive": target.extensive,
+                "pooling": pooling,
+                "mean": float(mean),
+                "std": float(std) if float(std) > 1e-12 else 1.0,
+            }
+        )
+
+    def view(
+        self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator
+    ) -> View:
+        """Return the graph and the target as it was measured."""
+        target = crystals.target(self.target)
+        declared = {"level": target.level, "unit": target.unit, "extensive": target.extensive}
+        for key, value in declared.items():
+            if self.declaration[key] != value:
+                raise InputError(
+                    f"target '{self.target}' has {key} {value!r} here, but {key} "
+                    f"{self.declaration[key]!r} where the objective was prepared."
+                )
+        return View(graphs=(build_graph(crystals),), labels={self.target: target})
+
+    def head(self, backbone: Backbone) -> nn.Module:
+        """Return a perceptron from an atom's representation to its share of the property."""
+        hidden = (backbone.width, backbone.width) if self.hidden is None else self.hidden
+        return ScalarHead(
+            width=backbone.width,
+            outputs=1,
+            hidden=hidden,
+            level=self.declaration["level"],
+            pooling=self.declaration["pooling"],
+        )
+
+    def loss(self, encode: Encode, head: nn.Module, view: View) -> dict[str, Tensor]:
+        """Return the loss on standardized targets and the mean absolute error in the unit."""
+        graph = view.graphs[0]
+        wanted = view.labels[self.target].values
+        present = view.labels[self.target].present()
+        predicted = self.predict(encode, head, graph)
+        scale = self.declaration["std"] * self._sizes(graph)
+        error_sizes = torch.where(present, predicted - wanted, 0.0)
+        scaled = error_sizes / scale
+        count = present.sum().clamp(min=1)
+        loss = _LOSSES[self.loss_kind](scaled, torch.zeros_like(scaled), reduction="sum") / count
+        return {"loss": loss, "mae": (error_sizes.abs().sum() / count).detach()}
+
+    def predict(
+        self, encode: Encode, head: nn.Module, graph: Graph
+    ) -> Float[Tensor, " rows"]:
+        """Return the property of every crystal (or atom) in the target's unit."""
+        output = head(encode(graph), graph).squeeze(-1)
+        return self.declaration["mean"] * self._sizes(graph) + self.declaration["std"] * output
+
+    def label(self, values: Tensor) -> Target:
+        """Return predicted values with the target's declaration."""
+        declared = self.declaration
+        return Target(values, declared["level"], declared["unit"], declared["extensive"])
+
+    def _sizes(self, graph: Graph) -> Tensor | float:
+        if self.declaration["pooling"] == "sum" and self.declaration["level"] == "crystal":
+            return graph.crystals.atom_counts.to(graph.crystals.positions.dtype)
+        return 1.0

@@ -1,0 +1,1 @@
+"""Complete runs, one TOML file each, found by name."""

@@ -1,0 +1,1 @@
+"""Figures: tidy records in, a matplotlib Figure out."""

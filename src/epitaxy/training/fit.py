@@ -1,0 +1,181 @@
+"""One training: a learner, its views, and Lightning's Trainer around them."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+from epitaxy.errors import CheckpointError
+from epitaxy.training.callbacks import (
+    RESUME_FILE,
+    BestWeights,
+    History,
+    KeepEpochs,
+    Progress,
+    ResumeState,
+)
+from epitaxy.training.files import AtomicCheckpointIO
+from epitaxy.training.learner import Learner
+from epitaxy.training.loader import Views, training_loader
+from epitaxy.training.recipe import TrainingPlan
+
+# Messages of the trainer that say nothing to our users: batches are made by us on purpose.
+_KNOWN_WARNINGS = (
+    "does not have many workers",
+    "The number of training batches",
+    "is not resumable",
+    "Trying to infer the `batch_size`",
+    "GPU available but not used",
+    "You are using `torch.load` with `weights_only=False`",
+    "Checkpoint directory .* exists and is not empty",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training reached.
+
+    Attributes:
+        rows: figures per epoch and split.
+        best_epoch: the epoch whose weights the learner now has.
+        best_loss: the validation loss there; NaN without validation.
+        seconds: wall time of this process's part.
+    """
+
+    rows: list[dict[str, Any]]
+    best_epoch: int
+    best_loss: float
+    seconds: float
+
+
+def fit(
+    learner: Learner,
+    train: Views,
+    validation: Views | None,
+    plan: TrainingPlan,
+    folder: Path | None = None,
+    label: str | None = None,
+    keep: Callable[[Learner, int], None] | None = None,
+) -> Fitted:
+    """Train; the learner ends with the weights of the lowest validation loss.
+
+    With a folder, the state for resuming is kept there, and a state found there is gone on from.
+    With a label, progress is printed under it. All epochs are one pass of the trainer over
+    ``epochs × per_epoch`` steps, so a run resumes at any step in the same way.
+    """
+    began = time.monotonic()
+    per_epoch = train.plan.per_epoch
+    learner.train()
+    history = History(folder, per_epoch)
+    best = BestWeights(history, plan.patience)
+    callbacks: list[Callback] = [history, best]
+    if plan.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=plan.ema))
+    if keep is not None and plan.keep_epochs:
+        callbacks.append(KeepEpochs(plan.keep_epochs, per_epoch, keep))
+    if folder is not None:
+        callbacks.append(ResumeState(folder, plan.resume_minutes))
+    if label is not None:
+        callbacks.append(Progress(label, history, per_epoch, plan.epochs))
+    with quiet_trainer():
+        trainer = _trainer(plan, callbacks, per_epoch, folder, validation is not None)
+        state = folder / RESUME_FILE if folder is not None else None
+        resumed = state is not None and state.is_file()
+        start = _step_of(state) if resumed else 0  # type: ignore[arg-type]
+        trainer.fit(
+            learner,
+            training_loader(train, start, per_epoch * plan.epochs, plan.workers),
+            None
+            if validation is None
+            else training_loader(validation, 0, validation.plan.per_epoch, 0),
+            ckpt_path=state if resumed else None,
+            weights_only=True,
+        )
+    if best.weights:
+        learner.load_state_dict(best.weights)
+    return Fitted(
+        rows=history.rows,
+        best_epoch=best.epoch if best.weights else plan.epochs,
+        best_loss=best.loss if best.weights else float("nan"),
+        seconds=time.monotonic() - began,
+    )
+
+
+@contextmanager
+def quiet_trainer() -> Iterator[None]:
+    """Keep the trainer's own chatter from the user."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in _KNOWN_WARNINGS:
+                warnings.filterwarnings("ignore", message=f".*{message}")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _trainer(
+    plan: TrainingPlan,
+    callbacks: list[Callback],
+    per_epoch: int,
+    folder: Path | None,
+    validates: bool,
+) -> Trainer:
+    return Trainer(
+        accelerator=plan.accelerator,
+        devices=plan.devices,
+        num_nodes=plan.nodes,
+        precision=plan.precision,
+        max_epochs=1,
+        min_epochs=0,
+        val_check_interval=per_epoch if validates else None,
+        limit_val_batches=1.0 if validates else 0,
+        gradient_clip_val=plan.clip,
+        num_sanity_val_steps=0,
+        inference_mode=False,
+        use_distributed_sampler=False,
+        logger=_loggers(plan, folder),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        default_root_dir=folder,
+    )
+
+
+def _loggers(plan: TrainingPlan, folder: Path | None) -> list[Any] | bool:
+    if not plan.loggers or folder is None:
+        return False
+    from lightning.pytorch import loggers
+
+    made = {
+        "csv": lambda: loggers.CSVLogger(folder, name="csv"),
+        "tensorboard": lambda: loggers.TensorBoardLogger(folder, name="tensorboard"),
+        "wandb": lambda: loggers.WandbLogger(save_dir=folder, project="epitaxy"),
+        "mlflow": lambda: loggers.MLFlowLogger(
+            experiment_name="epitaxy", tracking_uri=f"file:{folder / 'mlflow'}"
+        ),
+    }
+    return [made[name]() for name in plan.loggers]
+
+
+def _step_of(state: Path) -> int:
+    try:
+        return int(torch.load(state, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:  # whatever is wrong with the file, the way out is the same
+        raise CheckpointError(
+            f"the resume state {state} cannot be read ({error}). Remove it to begin anew."
+        ) from error

@@ -1,0 +1,168 @@
+"""The one LightningModule: a backbone, objectives with their heads, and how they are optimized."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from epitaxy.backbones.base import Backbone, Embedding, Encoding
+from epitaxy.crystals.graph import Graph
+from epitaxy.errors import TrainingError
+from epitaxy.objectives.base import Objective, View
+from epitaxy.registry import name_of
+from epitaxy.training.recipe import TrainingPlan
+
+
+class Encoder:
+    """``embed`` then ``propagate``, remembered while one step lasts."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._remembered: dict[int, Encoding] = {}
+
+    def __call__(
+        self, graph: Graph, alter: Callable[[Embedding], Embedding] | None = None
+    ) -> Encoding:
+        """Return the encoding of a graph; an altered one is never remembered."""
+        if alter is not None:
+            return self._backbone.propagate(graph, alter(self._backbone.embed(graph)))
+        if id(graph) not in self._remembered:
+            self._remembered[id(graph)] = self._backbone(graph)
+        return self._remembered[id(graph)]
+
+
+class Learner(LightningModule):
+    """Minimizes Σ_k w_k L_k of several objectives that share one backbone.
+
+    A step's batch is one View per objective.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        objectives: Sequence[Objective],
+        heads: Sequence[nn.Module],
+        weights: Sequence[float],
+        plan: TrainingPlan,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleList(heads)
+        self.objectives = tuple(objectives)
+        self.names = unique_names(self.objectives)
+        self.weights, self.plan, self.total_steps = tuple(weights), plan, total_steps
+        if plan.freeze == "encoder":
+            self.backbone.requires_grad_(False)
+
+    def losses(self, views: Sequence[View]) -> dict[str, Tensor]:
+        """Return the weighted loss and every objective's own figures, under ``name/figure``."""
+        encode = Encoder(self.backbone)
+        total: Tensor | float = 0.0
+        figures: dict[str, Tensor] = {}
+        parts = zip(self.names, self.objectives, self.heads, self.weights, views, strict=True)
+        for name, objective, head, weight, view in parts:
+            own = objective.loss(encode, head, view)
+            total = total + weight * own["loss"]
+            figures |= {f"{name}/{figure}": value.detach() for figure, value in own.items()}
+        return {"loss": torch.as_tensor(total), **figures}
+
+    def on_train_batch_start(self, batch: Sequence[View], batch_idx: int) -> None:
+        """Make whatever chance the weights' side uses a function of the step."""
+        torch.manual_seed(self.global_step)
+
+    def training_step(self, batch: Sequence[View], batch_idx: int) -> dict[str, Tensor]:
+        """Return the losses; raises TrainingError that names the crystals if they are not finite."""
+        figures = self.losses(batch)
+        if not bool(torch.isfinite(figures["loss"])):
+            ids = list(batch[0].graphs[0].crystals.ids)
+            raise TrainingError(
+                f"the loss became {float(figures['loss'])} at step {self.global_step}, on crystals "
+                f"{', '.join(ids[:8])}{' …' if len(ids) > 8 else ''}. Lower the learning rate or "
+                "look at these crystals; the last good checkpoint is kept."
+            )
+        return figures
+
+    def validation_step(self, batch: Sequence[View], batch_idx: int) -> dict[str, Tensor]:
+        """Return the losses of a validation batch."""
+        with torch.set_grad_enabled(any(one.derivatives for one in self.objectives)):
+            return {name: value.detach() for name, value in self.losses(batch).items()}
+
+    def transfer_batch_to_device(
+        self, batch: Sequence[View], device: torch.device, dataloader_idx: int
+    ) -> Sequence[View]:
+        """Move every view; its floating-point arrays take the weights' type."""
+        dtype = next(self.parameters()).dtype
+        moved: dict[int, Graph] = {}
+        return [_moved(view, device, dtype, moved) for view in batch]
+
+    def configure_optimizers(self) -> dict:
+        """AdamW; biases, norms and embeddings are not decayed."""
+        plan = self.plan
+        groups = []
+        for module, rate in ((self.backbone, plan.encoder_rate), (self.heads, 1.0)):
+            trained = [p for p in module.parameters() if p.requires_grad]
+            embedded = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+            decayed = [p for p in trained if p.ndim > 1 and id(p) not in embedded]
+            kept = {id(p) for p in decayed}
+            others = [p for p in trained if id(p) not in kept]
+            for parameters, decay in ((decayed, plan.weight_decay), (others, 0.0)):
+                if parameters:
+                    groups.append(
+                        {
+                            "params": parameters,
+                            "weight_decay": decay,
+                            "lr": plan.learning_rate * rate,
+                        }
+                    )
+        optimizer = torch.optim.AdamW(groups, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_at(step / max(1, self.total_steps), plan)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def rate_at(progress: float, plan: TrainingPlan) -> float:
+    """Return the learning rate at a fraction of the run, relative to the largest.
+
+    ``one_cycle`` rises along a cosine from 1/25 over ``warmup`` and falls along a cosine to 1e-4
+    (Smith and Topin, arXiv:1708.07120); ``cosine`` rises along a line and falls along a cosine.
+    """
+    if plan.schedule == "constant":
+        return 1.0
+    start, end = (0.04, 1e-4) if plan.schedule == "one_cycle" else (0.0, 0.0)
+    if progress < plan.warmup:
+        rise = progress / plan.warmup
+        if plan.schedule == "one_cycle":
+            rise = 0.5 * (1.0 - math.cos(math.pi * rise))
+        return start + (1.0 - start) * rise
+    fall = (min(progress, 1.0) - plan.warmup) / (1.0 - plan.warmup)
+    return end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * fall))
+
+
+def unique_names(objectives: Sequence[Objective]) -> list[str]:
+    """Return the objectives' names; the second of a kind is called ``name_2``."""
+    names: list[str] = []
+    for objective in objectives:
+        name = name_of(objective)
+        seen = sum(known == name or known.startswith(f"{name}_") for known in names)
+        names.append(name if not seen else f"{name}_{seen + 1}")
+    return names
+
+
+def _moved(
+    view: View, device: torch.device, dtype: torch.dtype, moved: dict[int, Graph]
+) -> View:
+    for graph in view.graphs:
+        if id(graph) not in moved:
+            moved[id(graph)] = graph.to(device, dtype)
+    labels = {
+        name: target.with_values(target.values.to(device, dtype))
+        for name, target in view.labels.items()
+    }
+    return View(tuple(moved[id(graph)] for graph in view.graphs), labels, view.skipped)

@@ -1,0 +1,188 @@
+"""Batches as a function of (seed, step): any step can be made at any time, in any process."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from epitaxy.backbones.base import Backbone
+from epitaxy.crystals.crystals import Crystals, cat
+from epitaxy.crystals.graph import Graph
+from epitaxy.crystals.neighbors import GraphBuilder
+from epitaxy.objectives.base import Objective, View
+
+CHUNK = 256  # crystals whose views are made at once when they are all kept
+
+
+def seeded_generator(*parts: int | str) -> torch.Generator:
+    """Return a generator that depends on nothing but these parts."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which crystals make up a step.
+
+    Every epoch is a fresh shuffle of all crystals, cut into the same number of batches: of equal
+    crystal counts, or, with ``atoms_per_batch``, of nearly equal atom counts.
+    """
+
+    atom_counts: Int[Tensor, " crystals"]
+    seed: int
+    batch_size: int
+    atoms_per_batch: int | None = None
+    shuffle: bool = True
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in every epoch."""
+        if self.atoms_per_batch is None:
+            return max(1, -(-len(self.atom_counts) // self.batch_size))
+        total = int(self.atom_counts.sum())
+        return max(1, min(len(self.atom_counts), -(-total // self.atoms_per_batch)))
+
+    def crystals_of(self, step: int) -> Int[Tensor, " batch"]:
+        """Return the indices of the crystals of a step, counted from the first epoch on."""
+        epoch, position = divmod(step, self.per_epoch)
+        order = self._order(epoch)
+        load = (
+            torch.ones_like(order) if self.atoms_per_batch is None else self.atom_counts[order]
+        ).cumsum(0)
+        # a crystal belongs to the batch in which its middle falls
+        middle = load.double() - 0.5 * load.diff(prepend=load.new_zeros(1)).double()
+        batch = (middle * self.per_epoch / load[-1].double()).long().clamp(max=self.per_epoch - 1)
+        return order[batch == position]
+
+    def _order(self, epoch: int) -> Tensor:
+        count = len(self.atom_counts)
+        if not self.shuffle:
+            return torch.arange(count)
+        return torch.randperm(count, generator=seeded_generator(self.seed, "order", epoch))
+
+
+class Views(Dataset):
+    """``views[step]`` is what every objective sees of the crystals of that step.
+
+    Views that do not depend on chance are made once and kept while they have at most
+    ``cache_edges`` edges.
+    """
+
+    def __init__(
+        self,
+        crystals: Crystals,
+        objectives: Sequence[Objective],
+        build_graph: GraphBuilder,
+        plan: BatchPlan,
+        cache_edges: int = 0,
+    ) -> None:
+        self.crystals, self.objectives, self.plan = crystals, tuple(objectives), plan
+        self.build_graph = build_graph
+        self._kept = self._all_views() if self._fits(cache_edges) else None
+
+    def __getitem__(self, step: int) -> tuple[View, ...]:
+        chosen = self.plan.crystals_of(step)
+        if self._kept is not None:
+            return _select(self._kept, chosen)
+        return self._made(self.crystals[chosen], step)
+
+    def _made(self, crystals: Crystals, step: int) -> tuple[View, ...]:
+        return tuple(
+            objective.view(
+                crystals, self.build_graph, seeded_generator(self.plan.seed, "view", number, step)
+            )
+            for number, objective in enumerate(self.objectives)
+        )
+
+    def _fits(self, cache_edges: int) -> bool:
+        if not cache_edges or any(objective.chance for objective in self.objectives):
+            return False
+        sample = self.crystals[torch.linspace(0, len(self.crystals) - 1, 64).long().unique()]
+        edges_per_atom = self.build_graph(sample).edge_total / max(1, sample.atom_total)
+        return edges_per_atom * self.crystals.atom_total <= cache_edges
+
+    def _all_views(self) -> tuple[View, ...]:
+        chunks = torch.split(torch.arange(len(self.crystals)), CHUNK)
+        return _join_views([self._made(self.crystals[chunk], 0) for chunk in chunks])
+
+
+class StepsFrom(Sampler[int]):
+    """The steps from ``start`` on, up to ``total``."""
+
+    def __init__(self, start: int, total: int) -> None:
+        self.start, self.total = start, total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.total))
+
+    def __len__(self) -> int:
+        # Counted from the very first step: the trainer adds what it has already seen.
+        return self.total
+
+
+def training_loader(views: Views, start: int, total: int, workers: int) -> DataLoader:
+    """Return the loader of the steps from ``start`` to ``total``."""
+    return DataLoader(
+        views,
+        batch_size=None,
+        sampler=StepsFrom(start, total),
+        num_workers=workers,
+        persistent_workers=False,
+    )
+
+
+def graph_builder(backbone: Backbone, objectives: Sequence[Objective]) -> GraphBuilder:
+    """Return the backbone's graph builder, reaching as far as any objective's labels."""
+    return backbone.graph_builder(max((objective.reach for objective in objectives), default=0.0))
+
+
+def _select(views: tuple[View, ...], chosen: Tensor) -> tuple[View, ...]:
+    """Select crystals; a graph that several views share is selected, and later encoded, once."""
+    selected: dict[int, Graph] = {}
+    result = []
+    for view in views:
+        for graph in view.graphs:
+            if id(graph) not in selected:
+                selected[id(graph)] = graph[chosen]
+        carrier = view.graphs[0].crystals.with_targets(view.labels)
+        result.append(
+            View(
+                graphs=tuple(selected[id(graph)] for graph in view.graphs),
+                labels=carrier[chosen].targets,
+                skipped=view.skipped,
+            )
+        )
+    return tuple(result)
+
+
+def _join_views(parts: Sequence[tuple[View, ...]]) -> tuple[View, ...]:
+    """Join views crystal-wise; a graph that several views share stays one graph."""
+    joined: dict[tuple[int, ...], Graph] = {}
+    result = []
+    for pieces in zip(*parts, strict=True):
+        graphs = []
+        for same in zip(*(piece.graphs for piece in pieces), strict=True):
+            key = tuple(id(graph) for graph in same)
+            if key not in joined:
+                joined[key] = _join_graphs(same)
+            graphs.append(joined[key])
+        carriers = [piece.graphs[0].crystals.with_targets(piece.labels) for piece in pieces]
+        skipped = tuple(text for piece in pieces for text in piece.skipped)
+        result.append(View(tuple(graphs), cat(carriers).targets, skipped))
+    return tuple(result)
+
+
+def _join_graphs(pieces: Sequence[Graph]) -> Graph:
+    starts = torch.tensor([0, *(piece.crystals.atom_total for piece in pieces)]).cumsum(0)[:-1]
+    placed = list(zip(pieces, starts, strict=True))
+    return Graph(
+        crystals=cat([piece.crystals for piece in pieces]),
+        center=torch.cat([piece.center + start for piece, start in placed]),
+        neighbor=torch.cat([piece.neighbor + start for piece, start in placed]),
+        shift=torch.cat([piece.shift for piece in pieces]),
+        cutoff=pieces[0].cutoff,
+    )

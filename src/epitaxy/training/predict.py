@@ -1,0 +1,105 @@
+"""Predictions as a table, with a flag where the model is on ground that it has not seen."""
+
+from typing import Any
+
+import pandas as pd
+import torch
+
+from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.elements import formula
+from epitaxy.datasets.readers import read_crystals
+from epitaxy.errors import InputError
+from epitaxy.objectives.property import Property
+from epitaxy.training.checkpoint import Model
+from epitaxy.training.finetune import Ancestor, as_model
+from epitaxy.training.learner import Encoder
+
+ATOMS_AT_ONCE = 4000
+
+
+def predict(model: Ancestor, data: Any, *, strict: bool = False) -> pd.DataFrame:
+    """Return the columns id, formula, target, unit, value and flag; atoms have a column ``atom``.
+
+    ``flag`` is empty, or says which element or surroundings the training data did not hold; with
+    ``strict`` such crystals are an InputError. ``data`` is anything that ``read_crystals`` reads.
+    """
+    loaded = as_model(model)
+    if loaded is None:
+        raise InputError("predict needs a model: a fine-tuned run, or its folder.")
+    if not any(isinstance(objective, Property) for objective in loaded.objectives):
+        raise InputError(
+            f"the model '{loaded.name}' predicts no property: it is pre-trained only. Fine-tune it "
+            "first."
+        )
+    crystals = read_crystals(data, targets=()).with_targets({})
+    flags = loaded.coverage.flags(crystals)
+    if strict:
+        _refuse_flagged(crystals, flags)
+    values = predict_values(loaded, crystals)
+    return pd.concat(
+        [_table(crystals, flags, name, *found) for name, found in values.items()], ignore_index=True
+    )
+
+
+def predict_values(model: Model, crystals: Crystals) -> dict[str, tuple[torch.Tensor, dict]]:
+    """Return target → (values per crystal or atom in the target's unit, its declaration)."""
+    crystals = crystals.to(dtype=torch.float32)
+    parts: dict[str, list[torch.Tensor]] = {}
+    declared: dict[str, dict] = {}
+    device = next(model.backbone.parameters()).device
+    builder = model.backbone.graph_builder()
+    model.backbone.eval()
+    with torch.no_grad():
+        for chunk in _chunks(crystals):
+            graph = builder(crystals[chunk]).to(device)
+            encode = Encoder(model.backbone)
+            for objective, head in zip(model.objectives, model.heads, strict=True):
+                if isinstance(objective, Property):
+                    values = objective.predict(encode, head.eval(), graph).cpu()
+                    parts.setdefault(objective.target, []).append(values)
+                    declared[objective.target] = dict(objective.declaration)
+    return {name: (torch.cat(some), declared[name]) for name, some in parts.items()}
+
+
+def formulas(crystals: Crystals) -> list[str]:
+    """Return every crystal's reduced formula."""
+    bounds = crystals.offsets.tolist()
+    numbers = crystals.numbers.tolist()
+    return [formula(numbers[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def _table(
+    crystals: Crystals, flags: list[str], name: str, values: torch.Tensor, declared: dict
+) -> pd.DataFrame:
+    per_crystal = pd.DataFrame(
+        {
+            "id": list(crystals.ids),
+            "formula": formulas(crystals),
+            "target": name,
+            "unit": declared["unit"],
+            "flag": flags,
+        }
+    )
+    if declared["level"] == "atom":
+        owners = crystals.crystal_of_atom
+        table = per_crystal.iloc[owners.tolist()].reset_index(drop=True)
+        table.insert(1, "atom", (torch.arange(len(owners)) - crystals.offsets[owners]).tolist())
+    else:
+        table = per_crystal
+    table.insert(table.columns.get_loc("flag"), "value", values.double().tolist())
+    return table
+
+
+def _chunks(crystals: Crystals) -> list[torch.Tensor]:
+    batch = (crystals.offsets[1:] - 1) // ATOMS_AT_ONCE
+    return [torch.nonzero(batch == number).flatten() for number in torch.unique(batch)]
+
+
+def _refuse_flagged(crystals: Crystals, flags: list[str]) -> None:
+    flagged = [(text, flag) for text, flag in zip(crystals.ids, flags, strict=True) if flag]
+    if flagged:
+        first = "; ".join(f"'{text}': {flag}" for text, flag in flagged[:3])
+        raise InputError(
+            f"{len(flagged)} of {len(crystals)} crystals lie outside the training data. {first}. "
+            "Without strict they are predicted and flagged."
+        )

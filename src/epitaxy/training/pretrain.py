@@ -1,0 +1,131 @@
+"""Pre-training: a recipe, crystals without labels, a folder with weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.fingerprint import fingerprint
+from epitaxy.datasets.bundled import bundled
+from epitaxy.datasets.readers import read_with_report
+from epitaxy.errors import InputError
+from epitaxy.training.checkpoint import save_model
+from epitaxy.training.loader import seeded_generator
+from epitaxy.training.recipe import DataPlan, Recipe, load_recipe
+from epitaxy.training.run import Run, claim_folder
+from epitaxy.training.train import probes, split_off, train
+
+
+def pretrain(
+    recipe: str | Path | Recipe = "pretrain",
+    *,
+    data: Any = None,
+    backbone: Mapping[str, Any] | str | None = None,
+    objectives: Sequence[Mapping[str, Any]] | Mapping[str, Any] | str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Pre-train a recipe, by name or path, with what the keyword arguments replace in it.
+
+    Args:
+        recipe: name of one of ours, path of a TOML file, or a Recipe.
+        data: crystals, or anything that ``read_crystals`` reads, in place of the recipe's source.
+        backbone: settings, or a name.
+        objectives: settings of one or several, or a name.
+        changes: dotted keys and their values, ``{"training.epochs": 5}``.
+        out: the run's folder; ``runs/<recipe's name>`` unless told. A folder that holds the
+            same run, ended or not, is gone on from.
+        strict: whether a structure that cannot be used ends the run instead of being skipped.
+
+    Raises InputError, RecipeError, RunFolderError or TrainingError, each naming the way out.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    recipe = recipe.altered(_changes(data, backbone, objectives, changes, seed))
+    crystals, notes = load_crystals(recipe.data, data, recipe.seed, strict)
+    identity = {
+        "kind": "pretrain",
+        "recipe": recipe.model_dump(mode="json"),
+        "data": {"fingerprint": fingerprint(crystals), "crystals": len(crystals)},
+    }
+    folder = claim_folder(Path(out or Path("runs") / recipe.name), identity, overwrite)
+    if (run := folder.finished()) is not None:
+        return run
+    folder.begin()
+    chosen, held = split_off(len(crystals), recipe.data.validation, recipe.seed)
+    trained = train(
+        recipe,
+        crystals[chosen],
+        crystals[held],
+        folder=folder.path,
+        label="pre-training" if progress else None,
+    )
+    report = "\n".join([*notes, str(trained.transfer)])
+    card = {**trained.model.card, "data": identity["data"]}
+    model = save_model(replace(trained.model, card=card), folder.path, probes(crystals))
+    folder.end(trained.fitted.seconds, report)
+    return Run(folder.path, model, report)
+
+
+def load_crystals(
+    plan: DataPlan,
+    given: Any,
+    seed: int,
+    strict: bool = False,
+    targets: Sequence[str] | None = (),
+    extensive: Sequence[str] | bool = (),
+) -> tuple[Crystals, list[str]]:
+    """Return the crystals of a plan and notes on what was skipped; ``given`` replaces its source.
+
+    Without ``targets`` the labels are not read at all.
+    """
+    notes: list[str] = []
+    if given is None and plan.source == "bundled":
+        crystals = bundled()
+    else:
+        source = plan.source if given is None else given
+        crystals, report = read_with_report(
+            source, targets=targets or None, extensive=extensive, strict=strict
+        )
+        notes.append(report.summary())
+    if not targets:
+        crystals = crystals.with_targets({})
+    if plan.max_atoms is not None:
+        small = crystals.atom_counts <= plan.max_atoms
+        notes.append(f"{int((~small).sum())} crystals have over {plan.max_atoms} atoms: left out.")
+        crystals = crystals[small]
+    if plan.limit is not None and plan.limit < len(crystals):
+        order = torch.randperm(len(crystals), generator=seeded_generator(seed, "limit"))
+        crystals = crystals[torch.sort(order[: plan.limit]).values]
+        notes.append(f"{plan.limit} crystals were chosen at random by seed {seed}.")
+    if not len(crystals):
+        raise InputError("no crystals are left: raise max_atoms, or give other data.")
+    return crystals, notes
+
+
+def _changes(
+    data: Any,
+    backbone: Mapping[str, Any] | str | None,
+    objectives: Sequence[Mapping[str, Any]] | Mapping[str, Any] | str | None,
+    changes: Mapping[str, Any] | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if isinstance(data, str | Path):
+        made["data.source"] = str(data)
+    elif data is not None:
+        made["data.source"] = "given in Python"
+    if backbone is not None:
+        made["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    if objectives is not None:
+        several = [objectives] if isinstance(objectives, str | Mapping) else list(objectives)
+        made["objectives"] = [{"name": one} if isinstance(one, str) else dict(one) for one in several]
+    if seed is not None:
+        made["seed"] = seed
+    return {**made, **(changes or {})}

@@ -1,0 +1,234 @@
+"""From crystals and a recipe to a model, in memory: what pre-training and fine-tuning share."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from epitaxy.backbones.base import Backbone
+from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.elements import symbol
+from epitaxy.errors import CheckpointError, InputError, RecipeError
+from epitaxy.objectives.base import Objective
+from epitaxy.registry import build, settings_of
+from epitaxy.training.checkpoint import Model, save_model
+from epitaxy.training.coverage import Coverage
+from epitaxy.training.fit import Fitted, fit
+from epitaxy.training.learner import Learner
+from epitaxy.training.loader import BatchPlan, Views, graph_builder, seeded_generator
+from epitaxy.training.recipe import Recipe
+
+HeadStart = Literal["new", "taken"]
+PROBES = 2  # crystals whose encoding is written into a checkpoint
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What became of an ancestor's layers."""
+
+    taken: tuple[str, ...]
+    reinitialized: tuple[str, ...]
+    dropped: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = {
+            "taken": self.taken,
+            "new": self.reinitialized,
+            "dropped": self.dropped,
+            "frozen": self.frozen,
+        }
+        return "layers: " + "; ".join(
+            f"{name}: {', '.join(modules) or 'none'}" for name, modules in parts.items()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model in memory, how its training went, and what was taken from where."""
+
+    model: Model
+    fitted: Fitted
+    transfer: Transfer
+
+
+def split_off(count: int, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the indices of a training and a validation part, by seed; both sorted.
+
+    At least one crystal goes to validation where the fraction is not zero and there are two.
+    """
+    order = torch.randperm(count, generator=seeded_generator(seed, "validation"))
+    held = 0 if fraction == 0 or count < 2 else min(count - 1, max(1, round(fraction * count)))
+    return torch.sort(order[held:]).values, torch.sort(order[:held]).values
+
+
+def train(
+    recipe: Recipe,
+    crystals: Crystals,
+    validation: Crystals | None = None,
+    ancestor: Model | None = None,
+    head: HeadStart = "new",
+    folder: Path | None = None,
+    label: str | None = None,
+) -> Trained:
+    """Train a recipe's backbone on its objectives; weights start from ``ancestor`` if given.
+
+    ``recipe.data`` is not read: the crystals are given. With a folder the run can be resumed.
+    """
+    if not len(crystals):
+        raise InputError("no crystals are left to train on.")
+    crystals = crystals.to(dtype=torch.float32)
+    backbone = starting_backbone(recipe, ancestor)
+    objectives, weights = _objectives(recipe)
+    builder = graph_builder(backbone, objectives)
+    prepared = tuple(
+        one.prepare(crystals, builder, seeded_generator(recipe.seed, "prepare", number))
+        for number, one in enumerate(objectives)
+    )
+    heads = _heads(backbone, prepared, recipe.seed)
+    transfer = _transfer(recipe, prepared, heads, ancestor, head)
+    views, held = _views(recipe, crystals, validation, prepared, builder)
+    plan = recipe.training
+    learner = Learner(backbone, prepared, heads, weights, plan, plan.epochs * views.plan.per_epoch)
+    coverage = Coverage.of(crystals)
+
+    def model(card: Mapping[str, Any]) -> Model:
+        return Model(learner.backbone, prepared, learner.heads, coverage, card, folder)
+
+    def keep(_: Learner, epoch: int) -> None:
+        if folder is not None:
+            card = {"recipe": recipe.model_dump(mode="json"), "epoch": epoch}
+            save_model(model(card), folder / "epochs" / f"{epoch:04d}", probes(crystals))
+
+    fitted = fit(learner, views, held, plan, folder, label, keep)
+    learner.eval()
+    card = {
+        "recipe": recipe.model_dump(mode="json"),
+        "epoch": fitted.best_epoch,
+        "ancestor": None if ancestor is None else lineage(ancestor),
+    }
+    return Trained(model(card), fitted, transfer)
+
+
+def starting_backbone(recipe: Recipe, ancestor: Model | None) -> Backbone:
+    """Return a copy of the ancestor's backbone, or a new one whose weights follow from the seed.
+
+    Raises CheckpointError where the recipe asks for another backbone than the ancestor's.
+    """
+    if ancestor is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeded_generator(recipe.seed, "backbone").initial_seed())
+            return build("backbones", recipe.backbone)
+    own = settings_of(ancestor.backbone)
+    if recipe.backbone:
+        asked = settings_of(build("backbones", recipe.backbone))
+        for key, value in asked.items():
+            if own.get(key) != value:
+                raise CheckpointError(
+                    f"the checkpoint '{ancestor.name}' has a backbone with {key} = "
+                    f"{own.get(key)!r}, and the recipe asks for {value!r}: leave the recipe's "
+                    "backbone out, or pre-train the one that it asks for."
+                )
+    return copy.deepcopy(ancestor.backbone)
+
+
+def warn_of_new_elements(ancestor: Model, crystals: Crystals) -> str:
+    """Return a sentence on elements that the ancestor never saw, or an empty text."""
+    missing = ancestor.coverage.missing_elements(crystals)
+    if not missing:
+        return ""
+    listed = ", ".join(
+        f"{symbol(number)} ({len(ids)} crystal{'s' if len(ids) > 1 else ''}, such as '{ids[0]}')"
+        for number, ids in missing.items()
+    )
+    return f"elements that the pre-training never saw: {listed}. Their embeddings start untrained."
+
+
+def probes(crystals: Crystals) -> Crystals:
+    """Return the first small crystals, for a checkpoint's golden values."""
+    small = torch.nonzero(crystals.atom_counts <= 20).flatten()[:PROBES]
+    return crystals[small].with_targets({})
+
+
+def lineage(model: Model) -> dict[str, Any]:
+    """Return what a descendant writes down of its ancestor."""
+    weights = model.card.get("weights", {})
+    return {
+        "folder": str(model.folder) if model.folder is not None else None,
+        "sha256": weights.get("sha256"),
+        "recipe": model.card.get("recipe"),
+        "ancestor": model.card.get("ancestor"),
+    }
+
+
+def _objectives(recipe: Recipe) -> tuple[list[Objective], list[float]]:
+    if not recipe.objectives:
+        raise RecipeError(f"recipe '{recipe.name}' has no objective: name one, such as fingerprint.")
+    made, weights = [], []
+    for settings in recipe.objectives:
+        weights.append(float(settings.get("weight", 1.0)))
+        made.append(build("objectives", {k: v for k, v in settings.items() if k != "weight"}))
+    if not sum(weights) > 0:
+        raise RecipeError(f"recipe '{recipe.name}': the objectives' weights sum to {sum(weights)}.")
+    return made, weights
+
+
+def _heads(backbone: Backbone, objectives: Sequence[Objective], seed: int) -> list[nn.Module]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeded_generator(seed, "heads").initial_seed())
+        return [objective.head(backbone) for objective in objectives]
+
+
+def _transfer(
+    recipe: Recipe,
+    objectives: Sequence[Objective],
+    heads: Sequence[nn.Module],
+    ancestor: Model | None,
+    head: HeadStart,
+) -> Transfer:
+    """Copy the ancestor's heads if they are wanted and fit, and say what was done."""
+    ours = [f"head of {type(one).__name__.lower()}" for one in objectives]
+    frozen = ("backbone",) if recipe.training.freeze == "encoder" else ()
+    if ancestor is None:
+        return Transfer((), ("backbone", *ours), (), frozen)
+    theirs = [f"head of {type(one).__name__.lower()}" for one in ancestor.objectives]
+    if head == "new":
+        return Transfer(("backbone",), tuple(ours), tuple(theirs), frozen)
+    if len(heads) != len(ancestor.heads):
+        raise CheckpointError(
+            f"the checkpoint '{ancestor.name}' has {len(ancestor.heads)} heads and this run "
+            f"{len(heads)}: take a new head."
+        )
+    for ours_now, before in zip(heads, ancestor.heads, strict=True):
+        try:
+            ours_now.load_state_dict(before.state_dict())
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the head of the checkpoint '{ancestor.name}' does not fit this run: {error}. "
+                "Take a new head."
+            ) from None
+    return Transfer(("backbone", *ours), (), (), frozen)
+
+
+def _views(
+    recipe: Recipe,
+    crystals: Crystals,
+    validation: Crystals | None,
+    objectives: Sequence[Objective],
+    builder,
+) -> tuple[Views, Views | None]:
+    plan = recipe.training
+
+    def batches(some: Crystals, shuffle: bool) -> BatchPlan:
+        size = plan.batch_size if shuffle else max(plan.batch_size, 64)
+        return BatchPlan(some.atom_counts, recipe.seed, size, plan.atoms_per_batch, shuffle)
+
+    views = Views(crystals, objectives, builder, batches(crystals, True), plan.cache_edges)
+    if validation is None or not len(validation):
+        return views, None
+    held = validation.to(dtype=torch.float32)
+    return views, Views(held, objectives, builder, batches(held, False), plan.cache_edges)
