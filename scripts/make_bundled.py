@@ -25,6 +25,7 @@ FORCE_TOLERANCE = 0.005  # eV/Å
 STRESS_TOLERANCE = 0.02 / GPA_PER_EV_A3
 MAXIMUM_STEPS = 60
 VOLUME_FACTORS = np.linspace(0.94, 1.06, 7)
+MAXIMUM_FRAME_FORCE = 15.0  # eV/Å
 MOLECULE_BOX = 10.0  # Å
 ANGLES_PER_BATCH = 6000
 OUTPUT = Path(__file__).resolve().parents[1] / "src" / "epitaxy" / "datasets" / "bundled"
@@ -393,7 +394,7 @@ def symmetry(row: dict) -> tuple[int, int]:
     """Space-group number and primitive-cell size of a relaxed row."""
     cell = np.reshape(row["cell"], (3, 3))
     fractional = np.reshape(row["positions"], (-1, 3)) @ np.linalg.inv(cell)
-    dataset = spglib.get_symmetry_dataset((cell, fractional, row["numbers"]), symprec=0.02)
+    dataset = spglib.get_symmetry_dataset((cell, fractional, row["numbers"]), symprec=0.1)
     return dataset.number, len(set(dataset.mapping_to_primitive.tolist()))
 
 
@@ -453,7 +454,12 @@ def collect(work: Path, output: Path, shards: dict[str, list[Candidate]], seed: 
     rows = add_formation_energies(found, reference_energies(found, molecules))
     unique = without_twins(rows)
     parents = {row["id"] for row in unique}
-    frames = [f for shard in loaded for f in shard["frames"] if f["parent"] in parents]
+    frames = [
+        frame
+        for shard in loaded
+        for frame in shard["frames"]
+        if frame["parent"] in parents and np.abs(frame["forces"]).max() < MAXIMUM_FRAME_FORCE
+    ]
     unconverged = sum(len(shard["unconverged"]) for shard in loaded)
     unsound = sum(shard["unsound"] for shard in loaded)
     print(

@@ -48,12 +48,12 @@ def test_spellings_are_folded_into_one(text, house):
 
 
 def test_what_measures_different_things_does_not_convert():
-    with pytest.raises(InputError, match="'eV' measures energy and 'eV/atom' measures energy per"):
+    with pytest.raises(InputError, match=r"'eV' measures energy and 'eV/atom' measures energy per"):
         conversion_factor("eV", "eV/atom")
 
 
 def test_an_unknown_unit_is_an_error_that_lists_the_known():
-    with pytest.raises(InputError, match="unit 'eV/atm'. Did you mean 'eV/atom'"):
+    with pytest.raises(InputError, match=r"unit 'eV/atm'. Did you mean 'eV/atom'"):
         conversion_factor("eV/atm", "eV/atom")
 
 
@@ -73,5 +73,5 @@ def test_a_target_is_a_name_and_perhaps_a_unit(text, name, unit):
 
 @pytest.mark.parametrize("text", ["", "[eV]", "gap[eV", "gap[eV]x"])
 def test_what_is_no_target_is_an_error(text):
-    with pytest.raises(InputError, match="is no target"):
+    with pytest.raises(InputError, match=r"is no target"):
         parse_target(text)

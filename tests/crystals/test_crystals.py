@@ -40,7 +40,8 @@ def three() -> Crystals:
 )
 def test_an_index_chooses_crystals(three, index, ids):
     chosen = three[index]
-    assert list(chosen.ids) == ids and len(chosen) == len(ids)
+    assert list(chosen.ids) == ids
+    assert len(chosen) == len(ids)
     for position, name in enumerate(ids):
         original = ["salt", "iron", "rutile"].index(name)
         here = slice(*chosen.offsets[position : position + 2].tolist())
@@ -56,9 +57,9 @@ def test_an_index_chooses_crystals(three, index, ids):
 
 
 def test_an_index_beyond_the_end_is_an_error(three):
-    with pytest.raises(IndexError, match="out of range for 3"):
+    with pytest.raises(IndexError, match=r"out of range for 3"):
         three[[0, 3]]
-    with pytest.raises(IndexError, match="mask of shape"):
+    with pytest.raises(IndexError, match=r"mask of shape"):
         three[torch.tensor([True, False])]
 
 
@@ -80,7 +81,7 @@ def test_a_target_that_a_part_lacks_is_missing_there(three):
 
 def test_parts_that_declare_a_target_differently_do_not_join(three):
     other = three[1].with_targets({"gap": Target(torch.tensor([5.0]), unit="meV")})
-    with pytest.raises(InputError, match="'gap' is declared differently.*'eV'.*'meV'"):
+    with pytest.raises(InputError, match=r"'gap' is declared differently.*'eV'.*'meV'"):
         cat([three[0], other])
 
 
@@ -88,18 +89,19 @@ def test_floating_arrays_change_precision_and_integers_do_not(three):
     single = three.to(dtype=torch.float32)
     assert single.positions.dtype == single.cell.dtype == torch.float32
     assert single.targets["gap"].values.dtype == torch.float32
-    assert single.numbers.dtype == torch.int64 and single.pbc.dtype == torch.bool
+    assert single.numbers.dtype == torch.int64
+    assert single.pbc.dtype == torch.bool
 
 
 def test_values_must_be_as_many_as_crystals_or_atoms(three):
-    with pytest.raises(InputError, match="'gap' has 2 values for 3 crystals"):
+    with pytest.raises(InputError, match=r"'gap' has 2 values for 3 crystals"):
         three.with_targets({"gap": Target(torch.zeros(2))})
-    with pytest.raises(InputError, match="'magmoms' has 3 values for 6 atoms"):
+    with pytest.raises(InputError, match=r"'magmoms' has 3 values for 6 atoms"):
         three.with_targets({"magmoms": Target(torch.zeros(3), "atom")})
 
 
 def test_an_unknown_target_is_an_error_that_lists_the_known(three):
-    with pytest.raises(InputError, match="no target 'bulk'.*gap, forces"):
+    with pytest.raises(InputError, match=r"no target 'bulk'.*gap, forces"):
         three.target("bulk")
 
 

@@ -46,9 +46,9 @@ def test_a_formula_is_reduced_and_ordered_by_electronegativity(numbers, text):
 
 
 def test_what_is_no_element_is_an_error():
-    with pytest.raises(InputError, match="atomic number 119"):
+    with pytest.raises(InputError, match=r"atomic number 119"):
         symbol(119)
-    with pytest.raises(InputError, match="atomic number 0"):
+    with pytest.raises(InputError, match=r"atomic number 0"):
         symbol(0)
-    with pytest.raises(InputError, match="no element 'Fee'. Did you mean 'Fe'"):
+    with pytest.raises(InputError, match=r"no element 'Fee'. Did you mean 'Fe'"):
         atomic_number("Fee")

@@ -36,15 +36,11 @@ def edges_by_brute_force(one: Crystals, cutoff: float) -> dict[tuple[int, ...], 
         if pbc[axis]:
             reach[axis] = int(np.ceil(cutoff * np.linalg.norm(inverse[:, axis]) + spread[axis]))
     shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in reach))))
-    vectors = (
-        positions[None, :, None] + (shifts @ lattice)[None, None] - positions[:, None, None]
-    )
+    vectors = positions[None, :, None] + (shifts @ lattice)[None, None] - positions[:, None, None]
     distances = np.linalg.norm(vectors, axis=-1)
     same = np.eye(len(positions), dtype=bool)[:, :, None] & (shifts == 0).all(1)
     found = np.argwhere((distances <= cutoff) & ~same)
-    return {
-        (int(i), int(j), *map(int, shifts[s])): float(distances[i, j, s]) for i, j, s in found
-    }
+    return {(int(i), int(j), *map(int, shifts[s])): float(distances[i, j, s]) for i, j, s in found}
 
 
 def edges_of(graph: Graph) -> list[tuple[int, ...]]:
@@ -151,7 +147,9 @@ def test_an_atom_without_neighbors_is_isolated_and_has_no_edge(mixed):
 
 def test_no_crystals_make_an_empty_graph(mixed):
     graph = build_graph(mixed[[]], 5.0)
-    assert len(graph) == 0 and graph.edge_total == 0 and graph.shift.shape == (0, 3)
+    assert len(graph) == 0
+    assert graph.edge_total == 0
+    assert graph.shift.shape == (0, 3)
 
 
 def test_chosen_crystals_have_the_graph_that_they_would_have_alone(mixed):
@@ -167,8 +165,9 @@ def test_a_shorter_cutoff_is_the_graph_built_with_it(mixed):
     longer, shorter = build_graph(mixed, 6.0), build_graph(mixed, 3.5)
     assert 0 < shorter.edge_total < longer.edge_total
     cut = longer.within(3.5)
-    assert sorted(edges_of(cut)) == sorted(edges_of(shorter)) and cut.cutoff == 3.5
-    with pytest.raises(InputError, match="beyond the graph's 3.5"):
+    assert sorted(edges_of(cut)) == sorted(edges_of(shorter))
+    assert cut.cutoff == 3.5
+    with pytest.raises(InputError, match=r"beyond the graph's 3.5"):
         cut.within(6.0)
 
 
@@ -181,9 +180,7 @@ def test_strict_keeps_exactly_k_nearest(mixed):
     graph = build_graph(mixed, 6.0)
     kept = graph.nearest(4, "strict")
     counts = torch.bincount(graph.center, minlength=mixed.atom_total)
-    assert torch.equal(
-        torch.bincount(kept.center, minlength=mixed.atom_total), counts.clamp(max=4)
-    )
+    assert torch.equal(torch.bincount(kept.center, minlength=mixed.atom_total), counts.clamp(max=4))
     assert (kept.center[1:] >= kept.center[:-1]).all()
     for atom in range(mixed.atom_total):
         all_of_it = graph.distances()[graph.center == atom].sort().values[:4]
@@ -194,6 +191,27 @@ def test_strict_keeps_exactly_k_nearest(mixed):
 def test_shells_keep_the_fewest_complete_shells(k, complete):
     kept = build_graph(rock_salt(), 6.0).nearest(k, "shells")
     assert torch.bincount(kept.center).tolist() == [complete, complete]
+
+
+def chain(*distances: float) -> Crystals:
+    """Return atoms on a line at these distances from the first one."""
+    positions = [[0.0, 0, 0], *([distance, 0, 0] for distance in distances)]
+    return crystal(positions, np.zeros((3, 3)), (False,) * 3)
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(2e-3, 1), (0.5e-3, 2)])
+def test_a_shell_ends_where_distances_differ_by_a_thousandth(gap, kept):
+    graph = build_graph(chain(2.0, -2.0 - gap, 3.0), 6.0).nearest(1, "shells")
+    assert int((graph.center == 0).sum()) == kept
+
+
+@pytest.mark.parametrize("row", [[2.9, 0, 0], [1e-9, 0, 0], [300.0, 400.0, 0], [0, 0, 1e6]])
+def test_what_stands_in_a_row_that_does_not_repeat_cannot_matter(row):
+    positions = [[0.1, 0.2, 0.3], [1.5, 1.1, 2.0], [5.0, -7.0, 9.0]]
+    cell = np.array([[2.9, 0, 0], [0.4, 3.1, 0], row])
+    slab = crystal(positions, cell, (True, True, False))
+    graph = build_graph(slab, 5.0)
+    assert set(edges_of(graph)) == set(edges_by_brute_force(slab, 5.0))
 
 
 def test_vectors_follow_positions_and_strain_differentiably():
@@ -246,5 +264,5 @@ def test_what_has_no_graph_is_an_error_that_names_the_crystal(one, says):
 
 
 def test_a_cutoff_must_be_positive(mixed):
-    with pytest.raises(InputError, match="positive length"):
+    with pytest.raises(InputError, match=r"positive length"):
         build_graph(mixed, 0.0)

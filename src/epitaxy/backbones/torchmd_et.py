@@ -117,8 +117,8 @@ class TorchMDET(Backbone):
     def propagate(self, graph: Graph, embedding: Embedding) -> Encoding:
         """Return the representations after every layer; NE0 is the element embedding.
 
-        Edges that cannot be told apart are taken together unless positions or cell need a
-        derivative; the result is the same.
+        Edges that cannot be told apart are taken together unless positions, cell or the edge
+        features themselves need a derivative; the result is the same.
         """
         contacts = _contacts(graph, embedding)
         nodes = self._with_neighbor_elements(embedding.nodes, embedding.neighbor_nodes, contacts)
@@ -203,11 +203,14 @@ class AttentionLayer(nn.Module):
 
 
 def _contacts(graph: Graph, embedding: Embedding) -> Contacts:
-    """Return the edges, alike ones merged where no derivative by the geometry is wanted."""
-    envelope, directions = embedding.envelope, embedding.directions
-    assert envelope is not None and directions is not None
-    together = each_edge if envelope.requires_grad or directions.requires_grad else merged
-    return together(graph.center, graph.neighbor, embedding.edges, envelope, directions)
+    """Return the edges, alike ones merged where no derivative by single edges is wanted."""
+    edges, envelope, directions = embedding.edges, embedding.envelope, embedding.directions
+    assert envelope is not None
+    assert directions is not None
+    single = envelope.requires_grad or directions.requires_grad
+    single = single or (edges.requires_grad and edges.is_leaf)
+    together = each_edge if single else merged
+    return together(graph.center, graph.neighbor, edges, envelope, directions)
 
 
 def _start_uniform(linear: nn.Linear, parts: int = 1) -> None:

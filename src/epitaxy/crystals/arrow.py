@@ -75,18 +75,7 @@ def from_arrow(table: pa.Table, targets: Collection[str] | None = None) -> Cryst
     pbc = np.full((len(table), 3), "cell" in table.column_names)
     if "pbc" in table.column_names:
         pbc = _flat_of(table, "pbc", 3 * rows).astype(bool).reshape(-1, 3)
-    found: dict[str, Target] = {}
-    inputs: dict[str, Tensor] = {}
-    for field in table.schema:
-        if field.name in LAYOUT or (targets is not None and field.name not in targets):
-            continue
-        if _metadata(field).get("role") == "input":
-            shape = _shape(field) or ()
-            inputs[field.name] = _tensor(_flat(table, field.name)[0].reshape(-1, *shape))
-        elif (target := _target(table, field, counts)) is not None:
-            found[field.name] = target
-    if targets is not None and (absent := [name for name in targets if name not in found]):
-        raise InputError(f"no numeric column '{absent[0]}'. {did_you_mean(absent[0], found)}")
+    found, inputs = _properties(table, counts, targets)
     return Crystals(
         numbers=torch.from_numpy(numbers.astype(np.int64)),
         positions=_tensor(positions),
@@ -97,6 +86,26 @@ def from_arrow(table: pa.Table, targets: Collection[str] | None = None) -> Cryst
         inputs=inputs,
         ids=_texts(table),
     )
+
+
+def _properties(
+    table: pa.Table, counts: np.ndarray, targets: Collection[str] | None
+) -> tuple[dict[str, Target], dict[str, Tensor]]:
+    found: dict[str, Target] = {}
+    inputs: dict[str, Tensor] = {}
+    for field in table.schema:
+        if field.name in LAYOUT:
+            continue
+        if _metadata(field).get("role") == "input":
+            values = _flat(table, field.name)[0]
+            inputs[field.name] = _tensor(values.reshape(-1, *(_shape(field) or ())))
+        elif targets is None or field.name in targets:
+            target = _target(table, field, counts)
+            if target is not None:
+                found[field.name] = target
+    if targets is not None and (absent := [name for name in targets if name not in found]):
+        raise InputError(f"no numeric column '{absent[0]}'. {did_you_mean(absent[0], found)}")
+    return found, inputs
 
 
 def to_arrow(crystals: Crystals) -> pa.Table:
@@ -309,8 +318,9 @@ def _flat_of(table: pa.Table, name: str, expected: np.ndarray) -> np.ndarray:
     values, lengths = _flat(table, name)
     if (lengths != expected).any():
         row = int(np.flatnonzero(lengths != expected)[0])
+        found, wanted = lengths[row], expected[row]
         raise InputError(
-            f"column '{name}' has {lengths[row]} numbers in row {row}, where {expected[row]} belong."
+            f"column '{name}' has {found} numbers in row {row}, where {wanted} belong."
         )
     return values
 

@@ -125,7 +125,10 @@ class Crystals:
             cell=moved(self.cell),
             pbc=moved(self.pbc),
             offsets=moved(self.offsets),
-            targets={n: target.with_values(moved(target.values)) for n, target in self.targets.items()},
+            targets={
+                name: target.with_values(moved(target.values))
+                for name, target in self.targets.items()
+            },
             inputs={name: moved(values) for name, values in self.inputs.items()},
             ids=self.ids,
         )
@@ -161,14 +164,16 @@ def cat(parts: Sequence[Crystals]) -> Crystals:
         cell=torch.cat([part.cell for part in parts]),
         pbc=torch.cat([part.pbc for part in parts]),
         offsets=torch.cat(offsets),
-        targets={name: _joined_target(name, parts) for name in _names(part.targets for part in parts)},
+        targets={
+            name: _joined_target(name, parts) for name in _names(part.targets for part in parts)
+        },
         inputs={name: _joined_input(name, parts) for name in _names(part.inputs for part in parts)},
         ids=[text for part in parts for text in part.ids],
     )
 
 
 def as_indices(index: Index, length: int) -> Int[Tensor, " chosen"]:
-    """Return an int, a slice, a boolean mask or indices as non-negative indices below ``length``."""
+    """Return an int, a slice, a mask or indices as non-negative indices below ``length``."""
     if isinstance(index, slice):
         return torch.arange(*index.indices(length))
     chosen = torch.as_tensor([index] if isinstance(index, int) else index)
@@ -220,7 +225,8 @@ def _joined_target(name: str, parts: Sequence[Crystals]) -> Target:
             rows = len(part) if first.level == "crystal" else part.atom_total
             pieces.append(first.values.new_full((rows, *first.values.shape[1:]), torch.nan))
             continue
-        if (target.level, target.unit, target.extensive) != (first.level, first.unit, first.extensive):
+        declared = (target.level, target.unit, target.extensive)
+        if declared != (first.level, first.unit, first.extensive):
             raise InputError(
                 f"target '{name}' is declared differently in the crystals to be joined: "
                 f"{first.level}, '{first.unit}', extensive={first.extensive} against "

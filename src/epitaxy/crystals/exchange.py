@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     import pymatgen.core
 
 # What ASE and its readers keep beside the properties of a structure.
-_NO_TARGETS = frozenset(
-    "epitaxy epitaxy_cell id numbers positions tags momenta masses initial_magmoms initial_charges "
-    "spacegroup spacegroup_kinds spacegroup_setting unit_cell occupancy pbc cell Lattice move_mask "
-    "charge step castep_labels castep_custom_species isotope_mass selective_dynamics".split()
-)
+_KEPT = """
+    epitaxy epitaxy_cell id numbers positions tags momenta masses initial_magmoms initial_charges
+    spacegroup spacegroup_kinds spacegroup_setting unit_cell occupancy pbc cell Lattice move_mask
+    charge step castep_labels castep_custom_species isotope_mass selective_dynamics
+"""
+_NO_TARGETS = frozenset(_KEPT.split())
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _record_of_atoms(atoms: "ase.Atoms", fallback: str) -> _Record:
 
 
 def _record_of_structure(structure: "pymatgen.core.SiteCollection", fallback: str) -> _Record:
-    properties = dict(structure.properties)
+    properties: dict[str, Any] = dict(getattr(structure, "properties", {}))
     name = str(properties.get("id", fallback))
     lattice = getattr(structure, "lattice", None)
     cell = properties.get("epitaxy_cell", np.zeros((3, 3))) if lattice is None else lattice.matrix

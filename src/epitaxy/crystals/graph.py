@@ -58,7 +58,7 @@ class Graph:
         return torch.nonzero(self.atom_offsets[1:] == self.atom_offsets[:-1]).flatten()
 
     def vectors(self) -> Float[Tensor, "edges 3"]:
-        """Return r_neighbor + shift · cell − r_center in Å, differentiable in positions and cell."""
+        """Return r_neighbor + shift · cell − r_center (Å), differentiable in positions and cell."""
         crystals = self.crystals
         cell = crystals.cell[crystals.crystal_of_atom[self.center]]
         images = torch.einsum("ei,eij->ej", self.shift.to(cell.dtype), cell)
@@ -142,9 +142,7 @@ class Graph:
         """Return the same edges after x → x (1 + ε) for positions and cell, ε as given."""
         crystals = self.crystals
         deform = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
-        positions = torch.einsum(
-            "ai,aij->aj", crystals.positions, deform[crystals.crystal_of_atom]
-        )
+        positions = torch.einsum("ai,aij->aj", crystals.positions, deform[crystals.crystal_of_atom])
         return replace(
             self, crystals=replace(crystals, positions=positions, cell=crystals.cell @ deform)
         )

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from vesin import NeighborList
 
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph, Ties
@@ -23,6 +22,8 @@ def build_graph(crystals: Crystals, cutoff: float) -> Graph:
     Raises InputError for positions that are not finite, for a periodic direction without volume,
     and for atoms that coincide; it names the crystal.
     """
+    from vesin import NeighborList  # here, because it imports ASE
+
     if not cutoff > 0:
         raise InputError(f"a cutoff is a positive length in Å, not {cutoff}.")
     label = crystals.ids.__getitem__
@@ -73,6 +74,7 @@ class GraphBuilder:
         self._own: Graph | None = None
 
     def __call__(self, crystals: Crystals, cutoff: float | None = None) -> Graph:
+        """Return the backbone's graph, or, with ``cutoff``, every edge up to there."""
         if cutoff is None and self._own is not None and self._own.crystals is crystals:
             return self._own
         wanted = self.cutoff if cutoff is None else cutoff

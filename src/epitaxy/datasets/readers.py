@@ -16,8 +16,9 @@ from epitaxy.crystals.targets import Target
 from epitaxy.datasets import sources
 from epitaxy.datasets.read_report import ReadLog, ReadReport
 from epitaxy.datasets.screening import LONELY, screen
-from epitaxy.datasets.sources import Harvest, Request
+from epitaxy.datasets.sources import Harvest
 from epitaxy.datasets.structures import form_of_file
+from epitaxy.datasets.tables import Request
 from epitaxy.errors import InputError, did_you_mean
 from epitaxy.units import conversion_factor, parse_target
 
@@ -110,8 +111,10 @@ def _wanted(targets: Sequence[str] | str | None) -> list[_Wanted] | None:
 def _recognized(source: Source) -> tuple[str, str, Reader]:
     """Return the form of a source in words, what to call it, and its reader."""
     if isinstance(source, Crystals):
-        return "Crystals", "Crystals in memory", lambda crystals, *_: Harvest(
-            crystals, sources.Rows("", len(crystals)), screened=True
+        return (
+            "Crystals",
+            "Crystals in memory",
+            lambda crystals, *_: Harvest(crystals, sources.Rows("", len(crystals)), screened=True),
         )
     if isinstance(source, str | os.PathLike):
         return _recognized_path(Path(source))
@@ -121,13 +124,17 @@ def _recognized(source: Source) -> tuple[str, str, Reader]:
     several = [source] if _is_object(source) else source
     if isinstance(several, Sequence | np.ndarray) and len(several):
         if all(_is_object(one) for one in several):
-            return "structures in memory", "structures in memory", lambda _, *rest: (
-                sources.read_objects(several, *rest)
+            return (
+                "structures in memory",
+                "structures in memory",
+                lambda _, *rest: sources.read_objects(list(several), *rest),
             )
         if all(isinstance(one, str | os.PathLike) for one in several):
             paths = [_existing(Path(one)) for one in several]
-            return "structure files", f"{len(paths)} files", lambda _, *rest: (
-                sources.read_structure_files(paths, *rest)
+            return (
+                "structure files",
+                f"{len(paths)} files",
+                lambda _, *rest: sources.read_structure_files(paths, *rest),
             )
     raise InputError(
         f"an object of type {type(source).__name__} is no source of crystals that is known, or is "
@@ -178,6 +185,10 @@ def _with_columns(
     crystals = harvest.crystals
     keep = np.ones(len(crystals), dtype=bool)
     found = dict(crystals.targets)
+    known = {*found, *(_name_and_unit(header)[0] for header in harvest.columns)}
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"there is no column or target '{name}'. {did_you_mean(name, known)}")
     for header, cells in harvest.columns.items():
         name, unit = _name_and_unit(header)
         if names is not None and name not in names:
@@ -193,7 +204,9 @@ def _with_columns(
             if keep[position]:
                 keep[position] = False
                 _skip(
-                    harvest, position, log,
+                    harvest,
+                    position,
+                    log,
                     f"column '{header}' holds '{cell}', which is no finite number: correct it, or "
                     "leave the cell empty where the value is missing.",
                 )
@@ -240,11 +253,6 @@ def _declared(
         wanted = [_Wanted(name, None) for name in crystals.targets]
     found: dict[str, Target] = {}
     for target in wanted:
-        if target.name not in crystals.targets:
-            raise InputError(
-                f"there is no numeric column '{target.name}' to take as a target. "
-                f"{did_you_mean(target.name, crystals.targets)}"
-            )
         found[target.name] = _in_unit(crystals.targets[target.name], target, log)
     return crystals.with_targets(_with_size_law(found, extensive))
 
@@ -301,8 +309,7 @@ def _without_faults(
         if not keep[position]:
             continue
         if reason is None and name in first:
-            row = harvest.origins[first[name]]
-            where = ", ".join(str(part) for part in (row.file, row.row) if part not in ("", None))
+            where = harvest.origins[first[name]]
             reason = f"its id stands already at {where}: ids must differ; rename one."
         if reason is None:
             first[name] = position

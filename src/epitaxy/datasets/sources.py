@@ -1,8 +1,6 @@
 """One reader per form of source: structures, where they stood, and a table's raw cells."""
 
-import csv
-import gzip
-import json
+import contextlib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,15 +23,20 @@ from epitaxy.datasets.read_report import ReadLog
 from epitaxy.datasets.structures import (
     FILE_FORMS,
     STRUCTURE_FORMS,
-    file_named,
-    is_structure,
     is_structure_file,
     parsed_structure,
     structures_in_file,
 )
-from epitaxy.errors import InputError, did_you_mean
+from epitaxy.datasets.tables import (
+    Request,
+    Table,
+    csv_table,
+    ids_of_rows,
+    json_table,
+    structure_column,
+)
+from epitaxy.errors import InputError
 
-_ID_COLUMNS = ("id", "material_id", "mpid", "jid", "identifier", "name")
 _PROGRESS_FROM = 200
 
 
@@ -43,6 +46,11 @@ class Origin:
 
     file: str
     row: int | None
+
+    def __str__(self) -> str:
+        places = [self.file] if self.file else []
+        places += [f"row {self.row}"] if self.row is not None else []
+        return ", ".join(places) or "the first structure"
 
 
 @dataclass(frozen=True)
@@ -56,24 +64,6 @@ class Harvest:
     origins: Sequence[Origin]
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     screened: bool = False
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the caller wants of a source: names of targets (None = all) and a column of ids."""
-
-    targets: tuple[str, ...] | None = None
-    id_column: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns of equal length with the row numbers by which people find them."""
-
-    columns: Mapping[str, Sequence[Any]]
-    rows: Sequence[int]
-    file: str
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -124,17 +114,12 @@ def read_folder(folder: Path, request: Request, log: ReadLog) -> Harvest:
 
 def read_csv(path: Path, request: Request, log: ReadLog) -> Harvest:
     """Read a table with a column of file names or of CIF text; ``id_prop.csv`` needs no header."""
-    return _harvest_of_table(_csv_table(path, request), request, log)
+    return _harvest_of_table(csv_table(path, request), request, log)
 
 
 def read_json(path: Path, request: Request, log: ReadLog) -> Harvest:
     """Read pymatgen's JSON: a structure, a list, a mapping by id, records, or MatBench's form."""
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            content = json.load(file)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from error
-    return _harvest_of_table(_json_table(content, path), request, log)
+    return _harvest_of_table(json_table(path), request, log)
 
 
 def read_parquet_file(path: Path, request: Request, log: ReadLog) -> Harvest:
@@ -239,8 +224,8 @@ def _items_of_file(path: Path, log: ReadLog) -> Iterator[_Item]:
 
 
 def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
-    column = _structure_column(table)
-    ids = _ids(table, column, request)
+    column = structure_column(table)
+    ids = ids_of_rows(table, column, request)
     others = [name for name in table.columns if name != column and name != request.id_column]
 
     def items() -> Iterator[_Item]:
@@ -262,130 +247,6 @@ def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
     return _harvest(items(), log)
 
 
-def _structure_column(table: Table) -> str:
-    """Return the first column that holds structures, else the first that names existing files."""
-    for looks_right in (
-        is_structure,
-        lambda cell: isinstance(cell, str) and file_named(cell, table.folder) is not None,
-    ):
-        for name, cells in table.columns.items():
-            if any(looks_right(cell) for cell in list(cells)[:50]):
-                return name
-    raise InputError(
-        f"{table.file or 'the table'} has no column of structures: one of its columns "
-        f"({', '.join(table.columns)}) must hold file names relative to {table.folder}, CIF text, "
-        "or structures of ASE or pymatgen."
-    )
-
-
-def _ids(table: Table, structures: str, request: Request) -> Sequence[str | None]:
-    wanted = request.id_column
-    if wanted is not None and wanted not in table.columns:
-        raise InputError(f"no column '{wanted}' for the ids. {did_you_mean(wanted, table.columns)}")
-    folded = {name.lower(): name for name in table.columns}
-    named = wanted or next((folded[name] for name in _ID_COLUMNS if name in folded), None)
-    if named is None and all(
-        isinstance(cell, str) and "\n" not in cell for cell in table.columns[structures]
-    ):
-        named = structures
-    if named is None:
-        return [None] * len(table.rows)
-    cells = table.columns[named]
-    if named != structures:
-        return [str(cell) for cell in cells]
-    return [Path(cell).stem if Path(cell).suffix in FILE_FORMS else str(cell) for cell in cells]
-
-
-def _csv_table(path: Path, request: Request) -> Table:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    first = text.splitlines()[0] if text.strip() else ""
-    if not first:
-        raise InputError(f"{path} is empty.")
-    delimiter = max(",;\t", key=first.count)
-    longest = csv.field_size_limit(max(len(text) + 1, 131072))
-    try:
-        rows, lines, start = [], [], 1
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append([cell.strip() for cell in cells])
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {start}: {error}") from error
-    finally:
-        csv.field_size_limit(longest)
-    header = rows[0]
-    if path.name == "id_prop.csv" and any(_is_numeric(cell) for cell in header[1:]):
-        header = ["id", *_names_of_values(path, len(header) - 1, request)]
-    else:
-        rows, lines = rows[1:], lines[1:]
-    doubled = next((name for name in header if header.count(name) > 1), None)
-    if doubled is not None:
-        raise InputError(f"{path} has two columns named '{doubled}': rename one.")
-    columns = {
-        name: [cells[position] if position < len(cells) else "" for cells in rows]
-        for position, name in enumerate(header)
-    }
-    return Table(columns, lines, str(path), path.parent)
-
-
-def _names_of_values(path: Path, count: int, request: Request) -> list[str]:
-    """Return names for the columns of a table without header: the caller's, if as many."""
-    if request.targets is None:
-        return ["target"] if count == 1 else [f"target_{k}" for k in range(1, count + 1)]
-    if len(request.targets) != count:
-        raise InputError(
-            f"{path} has no header and {count} columns of values, but {len(request.targets)} "
-            f"targets were asked for ({', '.join(request.targets)}): name all columns in their "
-            "order, or give the file a header and the name targets.csv."
-        )
-    return list(request.targets)
-
-
-def _is_numeric(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _json_table(content: Any, path: Path) -> Table:
-    def table(columns: Mapping[str, Sequence[Any]], count: int) -> Table:
-        return Table(columns, range(count), str(path), path.parent)
-
-    if is_structure(content):
-        return table({"structure": [content], "id": [path.name.split(".")[0]]}, 1)
-    if isinstance(content, dict) and {"columns", "data"} <= content.keys():
-        rows = content["data"]
-        columns = {str(n): [r[k] for r in rows] for k, n in enumerate(content["columns"])}
-        if "index" in content and not {"id", "material_id"} & columns.keys():
-            columns["id"] = [str(entry) for entry in content["index"]]
-        return table(columns, len(rows))
-    if isinstance(content, dict) and all(isinstance(v, dict) for v in content.values()):
-        records = [_record(value) | {"id": key} for key, value in content.items()]
-    elif isinstance(content, list) and all(isinstance(value, dict) for value in content):
-        records = [_record(value) for value in content]
-    else:
-        records = []
-    if not records:
-        raise InputError(
-            f"{path} holds no structures: known are one structure as a dictionary, a list of them, "
-            "{id: structure}, a list of records with a structure each, and MatBench's "
-            "{index, columns, data}."
-        )
-    names = dict.fromkeys(name for record in records for name in record)
-    return table({n: [record.get(n) for record in records] for n in names}, len(records))
-
-
-def _record(value: dict[str, Any]) -> dict[str, Any]:
-    return {"structure": value} if is_structure(value) else value
-
-
 def _harvest_of_arrow(table: pa.Table, path: Path, request: Request, log: ReadLog) -> Harvest:
     if {"numbers", "positions"} <= set(table.column_names):
         try:
@@ -398,24 +259,20 @@ def _harvest_of_arrow(table: pa.Table, path: Path, request: Request, log: ReadLo
     return _harvest_of_table(rows, request, log)
 
 
-class _warnings_into:
+@contextlib.contextmanager
+def _warnings_into(log: ReadLog) -> Iterator[None]:
     """Within this context, warnings go to the log instead of the user's screen."""
-
-    def __init__(self, log: ReadLog) -> None:
-        self.log = log
-
-    def __enter__(self) -> None:
-        self.catcher = warnings.catch_warnings(record=True)
-        self.caught = self.catcher.__enter__()
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-
-    def __exit__(self, *error: Any) -> None:
-        self.catcher.__exit__(*error)
-        self.log.warnings.update(
-            str(warning.message).strip().splitlines()[0][:160]
-            for warning in self.caught or ()
-            if not issubclass(warning.category, DeprecationWarning | FutureWarning)
-        )
+        try:
+            yield
+        finally:
+            log.warnings.update(
+                str(warning.message).strip().splitlines()[0][:160]
+                for warning in caught
+                if not issubclass(warning.category, DeprecationWarning | FutureWarning)
+                and str(warning.message).strip()
+            )
 
 
 def _with_progress(sequence: Sequence[Any], what: str) -> Iterable[Any]:

@@ -90,25 +90,34 @@ def structures_in_file(path: Path) -> Iterator[_Found]:
     Raises InputError that says why the file, or the rest of it, cannot be read.
     """
     form = form_of_file(path)
+    count = 0
     try:
         if path.stat().st_size == 0:
             raise InputError("the file is empty.")
-        if form == "cif":
-            text = path.read_text(encoding="utf-8", errors="replace")
-            yield from ((structure, None, {}) for structure in _structures_in_cif(text))
-        elif form == "json":
-            with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as file:
-                yield _from_dictionary(json.load(file)), None, {}
-        elif form == "db":
-            yield from _rows_of_database(path)
-        else:
-            from ase.io import iread
-
-            yield from ((atoms, None, {}) for atoms in iread(path, index=":", format=form))
+        for found in _found_in_file(path, form):
+            count += 1
+            yield found
     except InputError:
         raise
     except Exception as error:  # parsers of other houses raise whatever they meet
         raise InputError(f"it cannot be read as {form}: {_said(error)}") from error
+    if not count:
+        raise InputError(f"the file holds no structures in the form {form}.")
+
+
+def _found_in_file(path: Path, form: str | None) -> Iterator[_Found]:
+    if form == "cif":
+        text = path.read_text(encoding="utf-8", errors="replace")
+        yield from ((structure, None, {}) for structure in _structures_in_cif(text))
+    elif form == "json":
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as file:
+            yield _from_dictionary(json.load(file)), None, {}
+    elif form == "db":
+        yield from _rows_of_database(path)
+    else:
+        from ase.io import iread
+
+        yield from ((atoms, None, {}) for atoms in iread(path, index=":", format=form))
 
 
 def _structures_in_cif(text: str) -> Iterator[Any]:
@@ -129,6 +138,9 @@ def _structures_in_cif(text: str) -> Iterator[Any]:
 def _rows_of_database(path: Path) -> Iterator[_Found]:
     from ase.db import connect
 
+    with path.open("rb") as file:
+        if file.read(15) != b"SQLite format 3":  # ASE would make a new database in its place
+            raise InputError("it is no ASE database (SQLite).")
     with connect(path) as database:
         for row in database.select():
             values = dict(row.key_value_pairs)

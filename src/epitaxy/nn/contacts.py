@@ -70,40 +70,27 @@ def merged(
 ) -> Contacts:
     """Return the contacts of edges whose features and envelope are equal to the last bit.
 
-    Exact for values and for first derivatives; second derivatives by the features, envelope and
-    directions of single edges are not, as edges are no longer free to move apart.
+    Exact for values and for derivatives by what all edges share, such as parameters. A derivative
+    by the features of single edges is found at one of the alike edges.
     """
-    shell, shells = _shells(features.detach(), envelope.detach())
-    atoms = int(torch.stack([center.max(), neighbor.max()]).max()) + 1 if len(center) else 0
-    code = (center * atoms + neighbor) * shells + shell
-    code, contact, count = code.unique(return_inverse=True, return_counts=True)
-    pair, shell_of_contact = code // max(shells, 1), code % max(shells, 1)
-    return Contacts(
-        center=pair // max(atoms, 1),
-        neighbor=pair % max(atoms, 1),
-        shell=shell_of_contact,
-        features=_mean(features, shell, shells),
-        count=count.unsqueeze(-1).to(envelope.dtype),
-        envelope=_mean(envelope.unsqueeze(-1), contact, len(code)),
-        direction=directions.new_zeros(len(code), 3).index_add(0, contact, directions),
-    )
-
-
-def _shells(
-    features: Float[Tensor, "edges radial"], envelope: Float[Tensor, " edges"]
-) -> tuple[Int[Tensor, " edges"], int]:
-    """Return which edges have equal features and envelope, as a number, and how many there are."""
     order = torch.argsort(envelope, stable=True)
-    rows, factors = features.index_select(0, order), envelope.index_select(0, order)
+    rows, factors = features.detach().index_select(0, order), envelope.index_select(0, order)
     starts = torch.ones_like(order)
     starts[1:] = (rows[1:] != rows[:-1]).any(-1) | (factors[1:] != factors[:-1])
-    ranks = torch.cumsum(starts, 0)
-    return torch.empty_like(ranks).scatter_(0, order, ranks - 1), int(starts.sum())
+    shell = torch.empty_like(order).scatter_(0, order, torch.cumsum(starts, 0) - 1)
+    representative = order[starts.bool()]
 
-
-def _mean(
-    values: Float[Tensor, "edges width"], group: Int[Tensor, " edges"], groups: int
-) -> Float[Tensor, "groups width"]:
-    """Return the mean of equal rows, so that each of them has its share of a derivative."""
-    counts = torch.bincount(group, minlength=groups).unsqueeze(-1).to(values.dtype)
-    return values.new_zeros(groups, values.shape[1]).index_add(0, group, values) / counts
+    atoms = 1 + int(torch.cat([center, neighbor]).max()) if len(center) else 1
+    shells = max(len(representative), 1)
+    code = (center * atoms + neighbor) * shells + shell
+    code, contact, count = code.unique(return_inverse=True, return_counts=True)
+    pair, shell_of_contact = code // shells, code % shells
+    return Contacts(
+        center=pair // atoms,
+        neighbor=pair % atoms,
+        shell=shell_of_contact,
+        features=features.index_select(0, representative),
+        count=count.unsqueeze(-1).to(envelope.dtype),
+        envelope=envelope[representative][shell_of_contact].unsqueeze(-1),
+        direction=directions.new_zeros(len(code), 3).index_add(0, contact, directions),
+    )

@@ -97,10 +97,10 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        arguments = (*ctx.saved_tensors, ctx.indices, ctx.geometry, ctx.heads)
         find = _gradients_openly if torch.is_grad_enabled() else _gradients
-        gradients = find(
-            grads[0].contiguous(), *ctx.saved_tensors, ctx.indices, ctx.geometry, ctx.heads
-        )
+        with torch.autocast(grads[0].device.type, enabled=False):
+            gradients = find(grads[0].contiguous(), *arguments)
         return (*gradients, None, None, None)
 
 
@@ -142,16 +142,12 @@ def _gradients(grad, query, sent, vectors, filters, indices, geometry, heads: in
 
 def _gradients_openly(grad, query, sent, vectors, filters, indices, geometry, heads: int):
     """Return the same derivatives as a differentiable function of inputs and ``grad``."""
-    parts = (query, sent, vectors, filters)
-    first, second, third, fourth = (None if part is None else part.view_as(part) for part in parts)
-    summed = _attend_openly(first, second, third, fourth, indices, geometry, heads)
-    wanted = [part for part in (first, second, third, fourth) if _has_derivative(part)]
+    inputs = (query, sent, vectors, filters)
+    parts = [None if part is None else part.view_as(part) for part in inputs]
+    summed = _attend_openly(parts[0], parts[1], parts[2], parts[3], indices, geometry, heads)
+    wanted = [part for part in parts if part is not None and part.requires_grad]
     found = iter(torch.autograd.grad(summed, wanted, grad, create_graph=True))
-    return [next(found) if _has_derivative(part) else None for part in parts]
-
-
-def _has_derivative(part: Tensor | None) -> bool:
-    return part is not None and part.requires_grad
+    return [None if part is None or not part.requires_grad else next(found) for part in parts]
 
 
 def _pieces(indices, geometry, width: int):

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ TOLERANCE = 1e-10  # of the largest value, in double precision
 STEP = 1e-5  # Å, or strain, of finite differences
 
 
+@runtime_checkable
 class DescribesAtoms(Protocol):
     """What is asked of a descriptor; no base class is."""
 

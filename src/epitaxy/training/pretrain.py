@@ -86,10 +86,10 @@ def load_crystals(
     Without ``targets`` the labels are not read at all.
     """
     notes: list[str] = []
-    if given is None and plan.source == "bundled":
+    source = plan.source if given is None else given
+    if isinstance(source, str) and source == "bundled":
         crystals = bundled()
     else:
-        source = plan.source if given is None else given
         crystals, report = read_with_report(
             source, targets=targets or None, extensive=extensive, strict=strict
         )

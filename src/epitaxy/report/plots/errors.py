@@ -13,7 +13,7 @@ RESULT_COLUMNS = ("contender", "mae", "mae_low", "mae_high")
 def errors(predictions: pd.DataFrame, results: pd.DataFrame) -> Figure:
     """Draw the MAE of each row of `results` (from `summarize`) and the seeds behind it.
 
-    The bar is the interval of the MAE, the large point its mean over seeds, the small points
+    The bar is the interval of the MAE, the tick its mean over seeds, the small points
     the seeds.
     """
     require_columns(predictions, PREDICTION_COLUMNS, "predictions")
@@ -40,7 +40,7 @@ def errors(predictions: pd.DataFrame, results: pd.DataFrame) -> Figure:
             axes.scatter(
                 maes, row + spread, s=13, color=color[contender], alpha=0.7, linewidths=0, zorder=3
             )
-            axes.scatter([found["mae"]], [row], s=42, color=color[contender], zorder=4)
+            axes.scatter([found["mae"]], [row], s=240, marker="|", color=INK, linewidths=1.6)
         axes.set_yticks(range(len(contenders)), contenders)
         axes.set_ylim(len(contenders) - 0.5, -0.5)
         axes.set_xlim(left=0.0)

@@ -51,7 +51,7 @@ def _draw_points(
     axes: Axes, truth: pd.Series, value: pd.Series, color: str, limits: tuple[float, float]
 ) -> None:
     if len(truth) > MOST_POINTS:
-        shades = LinearSegmentedColormap.from_list("density", ["#e8edf2", color, "#1a1a1a"])
+        shades = LinearSegmentedColormap.from_list("density", ["#cdd6de", color, "#1a1a1a"])
         axes.hexbin(
             truth,
             value,

@@ -1,0 +1,69 @@
+"""The scalar head reads atoms, and pools what it read."""
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from epitaxy.backbones.base import Encoding
+from epitaxy.crystals.neighbors import build_graph
+from epitaxy.errors import InputError
+from epitaxy.heads.scalar import ScalarHead
+from epitaxy.testing import examples
+
+WIDTH = 6
+
+
+def encoded(crystals, nodes=None):
+    graph = build_graph(crystals, 3.0)
+    if nodes is None:
+        nodes = torch.randn(crystals.atom_total, WIDTH, dtype=torch.float64)
+    return Encoding(nodes=nodes, edges=nodes.new_zeros(graph.edge_total, 1)), graph
+
+
+@pytest.mark.parametrize(("level", "rows"), [("crystal", 3), ("atom", 10)])
+def test_there_is_a_row_for_each_crystal_or_atom(level, rows):
+    encoding, graph = encoded(examples.low_symmetry_crystals())
+    head = ScalarHead(WIDTH, outputs=2, level=level).double()
+    assert head(encoding, graph).shape == (rows, 2)
+
+
+@pytest.mark.parametrize(("pooling", "factor"), [("mean", 1.0), ("sum", 2.0)])
+def test_a_supercell_has_the_same_mean_and_twice_the_sum(pooling, factor):
+    crystals = examples.low_symmetry_crystals()
+    larger, sources = examples.supercell(crystals)
+    encoding, graph = encoded(crystals)
+    head = ScalarHead(WIDTH, pooling=pooling).double()
+    repeated = head(*encoded(larger, encoding.nodes[sources]))
+    torch.testing.assert_close(repeated, factor * head(encoding, graph))
+
+
+def test_a_crystal_is_the_mean_of_its_atoms():
+    crystals = examples.low_symmetry_crystals()
+    encoding, graph = encoded(crystals)
+    of_crystals = ScalarHead(WIDTH).double()
+    of_atoms = ScalarHead(WIDTH, level="atom").double()
+    of_atoms.load_state_dict(of_crystals.state_dict())
+    mean = of_atoms(encoding, graph)[: int(crystals.offsets[1])].mean(0)
+    torch.testing.assert_close(of_crystals(encoding, graph)[0], mean)
+
+
+def test_hidden_layers_are_two_of_the_width_unless_told():
+    assert ScalarHead(WIDTH).hidden == (WIDTH, WIDTH)
+    assert len(ScalarHead(WIDTH, hidden=[]).perceptron) == 1
+    assert ScalarHead(WIDTH, hidden=[3]).perceptron[0].out_features == 3
+
+
+@pytest.mark.parametrize("width", [1, 128])
+def test_at_the_start_outputs_are_moderate_however_few_inputs_there_are(width):
+    torch.manual_seed(0)
+    crystals = examples.low_symmetry_crystals()
+    encoding, graph = encoded(crystals, torch.ones(crystals.atom_total, width).double())
+    head = ScalarHead(width).double()
+    assert float(head(encoding, graph).detach().abs().max()) < 2.0
+    assert not torch.cat([p for n, p in head.named_parameters() if "bias" in n]).any()
+
+
+@pytest.mark.parametrize("wrong", [{"level": "edge"}, {"pooling": "max"}])
+def test_a_wrong_choice_is_named(wrong):
+    with pytest.raises((InputError, TypeCheckError), match=next(iter(wrong.values()))):
+        ScalarHead(WIDTH, **wrong)
