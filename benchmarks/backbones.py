@@ -20,8 +20,8 @@ from plain_torchmd_et import PlainTorchMDET
 
 import epitaxy
 from epitaxy.backbones.torchmd_et import TorchMDET
-from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.arrow import read_parquet
+from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
 
 BUNDLED = Path(epitaxy.__file__).parent / "datasets" / "bundled" / "crystals.parquet"

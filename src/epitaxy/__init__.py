@@ -1,9 +1,9 @@
 """Crystal-property models grown on a pre-trained substrate.
 
-    import epitaxy as ep
-    run = ep.pretrain("quickstart")
-    model = ep.finetune("crystals/", target="band_gap[eV]", from_=run)
-    table = ep.predict(model, "new/")
+import epitaxy as ep
+run = ep.pretrain("quickstart")
+model = ep.finetune("crystals/", target="band_gap[eV]", from_=run)
+table = ep.predict(model, "new/")
 """
 
 import importlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from epitaxy.crystals.targets import Target as Target
     from epitaxy.datasets.readers import read_crystals as read_crystals
     from epitaxy.experiments import compare as compare
-    from epitaxy.training.checkpoint import load_model as load
+    from epitaxy.training.checkpoint import load_model as load  # noqa: F401
     from epitaxy.training.finetune import finetune as finetune
     from epitaxy.training.predict import predict as predict
     from epitaxy.training.pretrain import pretrain as pretrain

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 class EpitaxyError(Exception):
     """Base of every error that Epitaxy raises on purpose; its text is meant for the user."""
 
+    exit_code = 1
+
 
 class InputError(EpitaxyError, ValueError):
     """A structure, a table, a target or an argument that cannot be used as given."""

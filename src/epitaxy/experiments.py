@@ -19,8 +19,8 @@ QUICKSTART_GRID: Mapping[str, Sequence[Any]] = {
 }
 QUICKSTART_NOTE = (
     "The crystals and their labels come with the package, for demonstration and tests: the labels "
-    "are computed with the CHGNet potential, and no claim about pre-training rests on them. "
-    "The pre-training saw all bundled crystals, those of the test set included, but no label of any."
+    "are computed with the CHGNet potential, and no claim about pre-training rests on them. The "
+    "pre-training saw all bundled crystals, those of the test set included, but no label of any."
 )
 
 
@@ -99,7 +99,7 @@ def quickstart(
 ) -> Comparison:
     """Pre-train on the bundled crystals without labels, and see whether it helps on 300 labels.
 
-    Leaves ``pretrained/`` and ``comparison/`` with its ``index.html`` in ``out``.
+    Leaves ``pretraining/`` and ``comparison/`` with its ``index.html`` in ``out``.
     """
     began = time.monotonic()
     out = Path(out)

@@ -74,7 +74,7 @@ def _of_checkpoint(path: Path) -> str:
         f"checkpoint {folder} (Epitaxy {card['versions']['epitaxy']}, epoch {card.get('epoch')})",
         f"backbone: {backbone}",
         f"objectives: {objectives}",
-        f"trained {origin} on {card.get('data', {}).get('crystals', 'an unknown number of')} crystals",
+        f"trained {origin} on {card.get('data', {}).get('crystals', 'unknown')} crystals",
         f"elements: {' '.join(card['coverage'])}",
     ]
     return "\n".join(lines)

@@ -93,7 +93,7 @@ class Backbone(Component, nn.Module):
     def check_elements(self, graph: Graph) -> None:
         """Raise InputError that names the crystal if an atomic number has no embedding."""
         numbers = graph.crystals.numbers
-        if not numbers.numel() or (1 <= int(numbers.min()) and int(numbers.max()) < self.elements):
+        if not numbers.numel() or (int(numbers.min()) >= 1 and int(numbers.max()) < self.elements):
             return
         atom = int(torch.nonzero((numbers < 1) | (numbers >= self.elements))[0])
         crystal = graph.crystals.ids[int(graph.crystals.crystal_of_atom[atom])]

@@ -18,7 +18,9 @@ def sum_over_neighbors(
 
 
 def sum_over_atoms(
-    atom_values: Float[Tensor, "atoms *width"], crystal_of_atom: Int[Tensor, " atoms"], crystals: int
+    atom_values: Float[Tensor, "atoms *width"],
+    crystal_of_atom: Int[Tensor, " atoms"],
+    crystals: int,
 ) -> Float[Tensor, "crystals *width"]:
     """Return Σ over the atoms of each crystal."""
     empty = atom_values.new_zeros((crystals, *atom_values.shape[1:]))

@@ -133,9 +133,7 @@ def run_comparison(
         notes.append(f"{missing} crystals have no value of '{name}': left out.")
     if warning := warn_of_new_elements(ancestor, crystals):
         notes.append(warning)
-    protocol = make_protocol(
-        len(crystals), seeds, train_size, test_size, split_seed=split_seed
-    )
+    protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
     settings = settings_grid(GRID if grid is None else grid)
     base = finetune_recipe(base, name, None, {"backbone": {}})
     identity = {

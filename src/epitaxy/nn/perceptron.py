@@ -1,5 +1,7 @@
 """Plain multi-layer perceptrons."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -12,6 +14,6 @@ class Perceptron(nn.Sequential):
     def __init__(self, inputs: int, hidden: list[int] | tuple[int, ...], outputs: int) -> None:
         widths = [inputs, *hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.SiLU()]
         super().__init__(*layers, nn.Linear(widths[-1], outputs))

@@ -1,13 +1,13 @@
 """Predict a property of crystals or of their atoms: what fine-tuning minimizes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import huber_loss, l1_loss, mse_loss
+from torch.nn import functional
 
 from epitaxy.backbones.base import Backbone
 from epitaxy.crystals.crystals import Crystals
@@ -19,7 +19,11 @@ from epitaxy.heads.scalar import ScalarHead
 from epitaxy.nn.pooling import Pooling
 from epitaxy.objectives.base import Encode, Objective, View
 
-_LOSSES = {"l1": l1_loss, "l2": mse_loss, "huber": huber_loss}
+_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "l1": functional.l1_loss,
+    "l2": functional.mse_loss,
+    "huber": functional.huber_loss,
+}
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,7 @@ class Property(Objective):
         loss = _LOSSES[self.loss_kind](scaled, torch.zeros_like(scaled), reduction="sum") / count
         return {"loss": loss, "mae": (error_sizes.abs().sum() / count).detach()}
 
-    def predict(
-        self, encode: Encode, head: nn.Module, graph: Graph
-    ) -> Float[Tensor, " rows"]:
+    def predict(self, encode: Encode, head: nn.Module, graph: Graph) -> Float[Tensor, " rows"]:
         """Return the property of every crystal (or atom) in the target's unit."""
         output = head(encode(graph), graph).squeeze(-1)
         return self.declaration["mean"] * self._sizes(graph) + self.declaration["std"] * output

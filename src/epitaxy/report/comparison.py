@@ -37,9 +37,7 @@ def write_comparison(
             learning_curves(curves),
         ),
     }
-    drawn = {
-        caption: save(figure, folder / name)[0] for caption, (name, figure) in figures.items()
-    }
+    drawn = {caption: save(figure, folder / name)[0] for caption, (name, figure) in figures.items()}
     chosen = tuning[tuning["chosen"]].drop(columns="chosen")
     return write_report(
         folder,

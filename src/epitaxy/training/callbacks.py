@@ -10,20 +10,21 @@ from types import FrameType
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from epitaxy.errors import TrainingError
 from epitaxy.objectives.base import View
 from epitaxy.training.files import write_atomically
-from epitaxy.training.learner import Learner
 
 RESUME_FILE = "resume.ckpt"
 METRICS_FILE = "metrics.jsonl"
 
 
-class Interrupted(TrainingError):
+class RunInterruptedError(TrainingError):
     """The user stopped the run; its state is saved and the same command resumes it."""
+
+    exit_code = 130
 
 
 class History(Callback):
@@ -39,7 +40,7 @@ class History(Callback):
         self._began = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: Trainer, learner: Learner, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the step's figures; close the row when the epoch is complete."""
         size = len(batch[0])
@@ -53,14 +54,14 @@ class History(Callback):
             self._sums, self._count = {}, 0
             self._began = time.monotonic()
 
-    def on_validation_epoch_start(self, trainer: Trainer, learner: Learner) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, learner: LightningModule) -> None:
         """Begin a new row."""
         self._validation, self._validation_count = {}, 0
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
-        learner: Learner,
+        learner: LightningModule,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -70,7 +71,7 @@ class History(Callback):
         _add(self._validation, outputs, len(batch[0]))
         self._validation_count += len(batch[0])
 
-    def on_validation_epoch_end(self, trainer: Trainer, learner: Learner) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, learner: LightningModule) -> None:
         """Close the row."""
         self._append(
             trainer, "validation", _means(trainer, self._validation, self._validation_count)
@@ -120,7 +121,7 @@ class BestWeights(Callback):
         self.waited = 0
         self.weights: dict[str, Tensor] = {}
 
-    def on_validation_epoch_end(self, trainer: Trainer, learner: Learner) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, learner: LightningModule) -> None:
         """Compare the row that the history has just closed."""
         row = self.history.last("validation")
         if row["loss"] < self.loss:
@@ -153,12 +154,15 @@ class KeepEpochs(Callback):
     """Calls ``save(learner, epoch)`` after the named epochs."""
 
     def __init__(
-        self, epochs: Sequence[int], steps_per_epoch: int, save: Callable[[Learner, int], None]
+        self,
+        epochs: Sequence[int],
+        steps_per_epoch: int,
+        save: Callable[[LightningModule, int], None],
     ) -> None:
         self.epochs, self.steps_per_epoch, self.save = set(epochs), steps_per_epoch, save
 
     def on_train_batch_end(
-        self, trainer: Trainer, learner: Learner, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if a named epoch has just ended."""
         epoch, rest = divmod(trainer.global_step, self.steps_per_epoch)
@@ -178,21 +182,21 @@ class ResumeState(Callback):
         self._asked_to_stop = False
         self._previous: Any = None
 
-    def on_fit_start(self, trainer: Trainer, learner: Learner) -> None:
+    def on_fit_start(self, trainer: Trainer, learner: LightningModule) -> None:
         """Take Ctrl-C as a wish to stop after the current step; a second one stops at once."""
         try:
             self._previous = signal.signal(signal.SIGINT, self._ask_to_stop)
         except ValueError:  # not in the main thread: Ctrl-C is not ours to handle
             self._previous = None
 
-    def teardown(self, trainer: Trainer, learner: Learner, stage: str) -> None:
+    def teardown(self, trainer: Trainer, learner: LightningModule, stage: str) -> None:
         """Give Ctrl-C back."""
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
             self._previous = None
 
     def on_train_batch_start(
-        self, trainer: Trainer, learner: Learner, batch: Sequence[View], batch_idx: int
+        self, trainer: Trainer, learner: LightningModule, batch: Sequence[View], batch_idx: int
     ) -> None:
         """Write the state if it is time."""
         due = time.monotonic() - self._written >= self.seconds
@@ -200,7 +204,7 @@ class ResumeState(Callback):
             trainer.save_checkpoint(self.file)
             self._written = time.monotonic()
         if self._asked_to_stop:
-            raise Interrupted(
+            raise RunInterruptedError(
                 f"interrupted after step {trainer.global_step}; the state is saved in "
                 f"{self.file.parent}. Give the same command again: it resumes."
             )
@@ -225,13 +229,13 @@ class Progress(Callback):
         self._crystals = 0
         self._on_terminal = sys.stderr.isatty()
 
-    def on_train_start(self, trainer: Trainer, learner: Learner) -> None:
+    def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
         """Start the clock."""
         self._began = self._printed = time.monotonic()
         self._first_step = trainer.global_step
 
     def on_train_batch_end(
-        self, trainer: Trainer, learner: Learner, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Print if it is time."""
         self._crystals += len(batch[0])
@@ -241,7 +245,7 @@ class Progress(Callback):
             self._printed = now
             self._print(self._line(trainer.global_step, now - self._began))
 
-    def on_train_end(self, trainer: Trainer, learner: Learner) -> None:
+    def on_train_end(self, trainer: Trainer, learner: LightningModule) -> None:
         """Print the last line."""
         if trainer.is_global_zero:
             self._print(self._line(trainer.global_step, time.monotonic() - self._began), last=True)

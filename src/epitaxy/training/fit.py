@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from epitaxy.errors import CheckpointError
@@ -64,7 +64,7 @@ def fit(
     plan: TrainingPlan,
     folder: Path | None = None,
     label: str | None = None,
-    keep: Callable[[Learner, int], None] | None = None,
+    keep: Callable[[LightningModule, int], None] | None = None,
 ) -> Fitted:
     """Train; the learner ends with the weights of the lowest validation loss.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from epitaxy.backbones.base import Backbone, Embedding, Encoding
@@ -74,7 +75,7 @@ class Learner(LightningModule):
         torch.manual_seed(self.global_step)
 
     def training_step(self, batch: Sequence[View], batch_idx: int) -> dict[str, Tensor]:
-        """Return the losses; raises TrainingError that names the crystals if they are not finite."""
+        """Return the losses; raises TrainingError that names the crystals if one is not finite."""
         figures = self.losses(batch)
         if not bool(torch.isfinite(figures["loss"])):
             ids = list(batch[0].graphs[0].crystals.ids)
@@ -98,13 +99,18 @@ class Learner(LightningModule):
         moved: dict[int, Graph] = {}
         return [_moved(view, device, dtype, moved) for view in batch]
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; biases, norms and embeddings are not decayed."""
         plan = self.plan
         groups = []
         for module, rate in ((self.backbone, plan.encoder_rate), (self.heads, 1.0)):
             trained = [p for p in module.parameters() if p.requires_grad]
-            embedded = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+            embedded = {
+                id(p)
+                for m in module.modules()
+                if isinstance(m, nn.Embedding)
+                for p in m.parameters()
+            }
             decayed = [p for p in trained if p.ndim > 1 and id(p) not in embedded]
             kept = {id(p) for p in decayed}
             others = [p for p in trained if id(p) not in kept]
@@ -155,9 +161,7 @@ def unique_names(objectives: Sequence[Objective]) -> list[str]:
     return names
 
 
-def _moved(
-    view: View, device: torch.device, dtype: torch.dtype, moved: dict[int, Graph]
-) -> View:
+def _moved(view: View, device: torch.device, dtype: torch.dtype, moved: dict[int, Graph]) -> View:
     for graph in view.graphs:
         if id(graph) not in moved:
             moved[id(graph)] = graph.to(device, dtype)

@@ -1,5 +1,6 @@
 """Predictions as a table, with a flag where the model is on ground that it has not seen."""
 
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -65,7 +66,7 @@ def formulas(crystals: Crystals) -> list[str]:
     """Return every crystal's reduced formula."""
     bounds = crystals.offsets.tolist()
     numbers = crystals.numbers.tolist()
-    return [formula(numbers[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [formula(numbers[first:last]) for first, last in pairwise(bounds)]
 
 
 def _table(
@@ -86,7 +87,7 @@ def _table(
         table.insert(1, "atom", (torch.arange(len(owners)) - crystals.offsets[owners]).tolist())
     else:
         table = per_crystal
-    table.insert(table.columns.get_loc("flag"), "value", values.double().tolist())
+    table.insert(list(table.columns).index("flag"), "value", values.double().tolist())
     return table
 
 

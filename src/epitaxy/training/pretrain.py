@@ -125,7 +125,9 @@ def _changes(
         made["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     if objectives is not None:
         several = [objectives] if isinstance(objectives, str | Mapping) else list(objectives)
-        made["objectives"] = [{"name": one} if isinstance(one, str) else dict(one) for one in several]
+        made["objectives"] = [
+            {"name": one} if isinstance(one, str) else dict(one) for one in several
+        ]
     if seed is not None:
         made["seed"] = seed
     return {**made, **(changes or {})}

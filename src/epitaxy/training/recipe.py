@@ -94,7 +94,9 @@ class Recipe(Section):
     backbone: dict[str, Any] = Field(
         default_factory=lambda: {"name": "torchmd_et", "preset": "small"}
     )
-    objectives: tuple[dict[str, Any], ...] = Field(default_factory=lambda: ({"name": "fingerprint"},))
+    objectives: tuple[dict[str, Any], ...] = Field(
+        default_factory=lambda: ({"name": "fingerprint"},)
+    )
     training: TrainingPlan = Field(default_factory=TrainingPlan)
 
     def altered(self, changes: Mapping[str, Any]) -> "Recipe":
@@ -117,7 +119,9 @@ class Recipe(Section):
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with the package."""
     root = Path(str(files("epitaxy.recipes")))
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.toml"))
+    return sorted(
+        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.toml")
+    )
 
 
 def load_recipe(name: str | Path) -> Recipe:

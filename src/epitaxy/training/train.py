@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from epitaxy.backbones.base import Backbone
@@ -99,7 +100,7 @@ def train(
     def model(card: Mapping[str, Any]) -> Model:
         return Model(learner.backbone, prepared, learner.heads, coverage, card, folder)
 
-    def keep(_: Learner, epoch: int) -> None:
+    def keep(_: LightningModule, epoch: int) -> None:
         if folder is not None:
             card = {"recipe": recipe.model_dump(mode="json"), "epoch": epoch}
             save_model(model(card), folder / "epochs" / f"{epoch:04d}", probes(crystals))
@@ -167,7 +168,9 @@ def lineage(model: Model) -> dict[str, Any]:
 
 def _objectives(recipe: Recipe) -> tuple[list[Objective], list[float]]:
     if not recipe.objectives:
-        raise RecipeError(f"recipe '{recipe.name}' has no objective: name one, such as fingerprint.")
+        raise RecipeError(
+            f"recipe '{recipe.name}' has no objective: name one, such as fingerprint."
+        )
     made, weights = [], []
     for settings in recipe.objectives:
         weights.append(float(settings.get("weight", 1.0)))
