@@ -3,15 +3,13 @@
 ``python benchmarks/backbones.py [crystals.parquet]`` takes 32 crystals of the file, by default of
 those that come with the package, and prints medians of interleaved steps on one thread: ``train``
 is forward, backward and AdamW; ``predict`` is forward in evaluation mode. ``--perturb 0.05`` moves
-every atom by so many Å, so that no two edges are alike. Peak memory is that of a process of its
-own, less what it held before the first step.
+every atom by so many Å, so that no two edges are alike. ``--flush`` sets denormal numbers to zero
+for both, as some programs do for a whole process: the plain one loses much time with them.
+``held`` is what a forward pass keeps for the way back.
 """
 
 import argparse
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -36,19 +34,15 @@ def main() -> None:
     parser.add_argument("--perturb", type=float, default=0.0, help="Å")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--presets", nargs="+", default=["small", "paper"])
-    parser.add_argument("--memory-of", choices=RIVALS, help=argparse.SUPPRESS)
+    parser.add_argument("--flush", action="store_true", help="set denormal numbers to zero")
     choices = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(choices.flush)
     torch.manual_seed(0)
     crystals = batch(choices.parquet, choices.crystals, choices.atoms, choices.perturb)
-    if choices.memory_of:
-        print(peak_memory(RIVALS[choices.memory_of], choices.presets[0], crystals))
-        return
     print(f"{choices.parquet.name}: {len(crystals)} crystals, {crystals.atom_total} atoms a batch")
     for preset in choices.presets:
         compare(preset, crystals, choices.rounds)
-        held = {name: memory_of(name, preset) for name in RIVALS}
-        print("  memory   " + "   ".join(f"{name} {size:5.0f} MB" for name, size in held.items()))
 
 
 def batch(path: Path, count: int, atoms: int, perturb: float) -> Crystals:
@@ -80,6 +74,14 @@ def compare(preset: str, crystals: Crystals, rounds: int) -> None:
             for name, taken in seconds.items()
         )
         print(f"  {step.__name__:8s} {rates}   ratio {ratio:.2f}", flush=True)
+    sizes = {name: held(backbone.train(), graph) for name, backbone in backbones.items()}
+    print(
+        "  held     "
+        + "   ".join(
+            f"{name} {size / 1e6:7.1f} MB {size / graph.edge_total:10.0f} bytes per edge"
+            for name, size in sizes.items()
+        )
+    )
 
 
 def train(backbone: TorchMDET, graph: Graph):
@@ -117,21 +119,20 @@ def medians(steps: dict, rounds: int) -> dict[str, float]:
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
-def peak_memory(cls: type[TorchMDET], preset: str, crystals: Crystals) -> float:
-    """Return how many MB the first two training steps add to this process's peak."""
-    backbone = cls.preset(preset)
-    graph = backbone.graph_builder()(crystals)
-    step = train(backbone, graph)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def held(backbone: TorchMDET, graph: Graph) -> int:
+    """Return the bytes that a forward pass keeps for the way back, parameters not counted."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in backbone.parameters()}
+    kept: dict[int, int] = {}
 
+    def note(values: torch.Tensor) -> torch.Tensor:
+        storage = values.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return values
 
-def memory_of(name: str, preset: str) -> float:
-    """Return ``peak_memory`` of a process of its own, with this one's arguments."""
-    command = [sys.executable, *sys.argv, "--presets", preset, "--memory-of", name]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda values: values):
+        encoding = backbone(graph)
+    del encoding
+    return sum(size for pointer, size in kept.items() if pointer not in own)
 
 
 if __name__ == "__main__":

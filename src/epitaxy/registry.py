@@ -5,12 +5,13 @@ import inspect
 import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, ValidationError, create_model
 
 from epitaxy.errors import RecipeError, did_you_mean
 
+Kind = TypeVar("Kind", bound="Component")
 ROOMS = ("backbones", "descriptors", "objectives")
 
 
@@ -24,7 +25,7 @@ class Component:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @classmethod
-    def preset(cls, preset: str, **overrides: Any) -> Self:
+    def preset(cls: type[Kind], preset: str, **overrides: Any) -> Kind:
         """Return the component of a named preset, with some of its arguments replaced.
 
         Raises RecipeError for an unknown preset, an unknown argument or a value that does not fit.
@@ -137,8 +138,7 @@ def check_arguments(
 
 
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    signature = inspect.signature(cls.__init__)
-    return {name: p for name, p in signature.parameters.items() if name != "self"}
+    return dict(inspect.signature(cls).parameters)
 
 
 def _explain(owner: str, error: ValidationError) -> str:

@@ -62,8 +62,8 @@ class WACSF(Descriptor):
         if self.weight == "number":
             weight = weight * gather(graph.crystals.numbers, graph.neighbor).to(weight.dtype)
         total = distances.new_zeros((graph.crystals.atom_total, self.size))
-        for part in torch.split(torch.arange(len(distances), device=distances.device), self.chunk):
-            edges = slice(int(part[0]), int(part[-1]) + 1)
+        for first in range(0, len(distances), self.chunk):
+            edges = slice(first, first + self.chunk)
             terms = self._gaussians(distances[edges]) * weight[edges].unsqueeze(-1)
             total = total.index_add(0, graph.center[edges], terms)
         return total

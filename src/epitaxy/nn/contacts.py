@@ -12,7 +12,7 @@ class Contacts:
     """Edges from one center to images of one neighbor at one distance, counted as one.
 
     All messages of such edges are equal but for their direction, and they are summed: n times the
-    message does for the scalars, Σ r̂ for the directions. In a cubic perovskite three of four edges
+    message does for the scalars, Σ r̂ for the directions. In a cubic perovskite two of three edges
     go away. Distances recur between other pairs too, so filters are made once per shell.
 
     Attributes:

@@ -4,7 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from epitaxy.crystals.targets import Target
 from epitaxy.registry import Component
 
 
+@runtime_checkable
 class Encode(Protocol):
     """Encodes a graph; the same graph is encoded once within a training step."""
 

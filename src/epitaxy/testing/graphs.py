@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.crystals.graph import Graph
 from epitaxy.errors import did_you_mean
 from epitaxy.testing import examples
@@ -114,7 +114,7 @@ def _all_examples() -> Crystals:
         examples.one_atom_crystals(),
         examples.symmetric_crystals(),
     )
-    return examples.cat(parts)
+    return cat(parts)
 
 
 def _neighborhoods(graph: Graph) -> list[Tensor]:

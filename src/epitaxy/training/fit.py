@@ -34,6 +34,7 @@ _KNOWN_WARNINGS = (
     "is not resumable",
     "Trying to infer the `batch_size`",
     "GPU available but not used",
+    "You defined a `validation_step` but have no `val_dataloader`",
     "You are using `torch.load` with `weights_only=False`",
     "Checkpoint directory .* exists and is not empty",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",

@@ -80,7 +80,7 @@ class Learner(LightningModule):
         if not bool(torch.isfinite(figures["loss"])):
             ids = list(batch[0].graphs[0].crystals.ids)
             raise TrainingError(
-                f"the loss became {float(figures['loss'])} at step {self.global_step}, on crystals "
+                f"the loss became {float(figures['loss'].detach())} at step {self.global_step}, on crystals "
                 f"{', '.join(ids[:8])}{' …' if len(ids) > 8 else ''}. Lower the learning rate or "
                 "look at these crystals; the last good checkpoint is kept."
             )

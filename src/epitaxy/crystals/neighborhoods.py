@@ -1,0 +1,46 @@
+"""Atoms with their edges laid side by side, so that sums over neighbors are matrix products."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Neighborhoods:
+    """Some atoms, each with as many slots for edges as the one that has most.
+
+    Attributes:
+        atoms: which atoms.
+        edges: the edge in each slot; any edge where a slot is empty.
+        filled: whether a slot holds an edge of its atom.
+    """
+
+    atoms: Int[Tensor, " atoms"]
+    edges: Int[Tensor, "atoms slots"]
+    filled: Bool[Tensor, "atoms slots"]
+
+
+def neighborhoods(atom_offsets: Int[Tensor, " boundaries"], slots: int) -> Iterator[Neighborhoods]:
+    """Yield the atoms that have edges, in groups of about ``slots`` slots or one atom.
+
+    Edges ``atom_offsets[i]:atom_offsets[i + 1]`` belong to atom i. Atoms with as many edges stand
+    together, so few slots are empty.
+    """
+    counts = atom_offsets[1:] - atom_offsets[:-1]
+    order = torch.argsort(counts, descending=True, stable=True)
+    sizes = counts[order].tolist()
+    first = 0
+    while first < len(sizes) and sizes[first]:
+        widest = sizes[first]
+        last = min(first + max(slots // widest, 1), len(sizes))
+        while sizes[last - 1] == 0:
+            last -= 1
+        atoms = order[first:last]
+        steps = torch.arange(widest, device=atoms.device)
+        filled = steps < counts[atoms].unsqueeze(-1)
+        edges = atom_offsets[atoms].unsqueeze(-1) + steps * filled
+        yield Neighborhoods(atoms=atoms, edges=edges, filled=filled)
+        first = last

@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from epitaxy.crystals.crystals import cat
+from epitaxy.crystals.targets import Target
+from epitaxy.errors import InputError, RecipeError
+from epitaxy.objectives import Property
+from epitaxy.registry import build
+from epitaxy.training.learner import Encoder
+from epitaxy.training.loader import graph_builder
+
+
+def prepared_for(crystals, tiny, **arguments):
+    torch.manual_seed(0)
+    backbone = build("backbones", tiny).eval()
+    objective = Property(**arguments)
+    builder = graph_builder(backbone, [objective])
+    return backbone, builder, objective.prepare(crystals, builder, torch.Generator())
+
+
+def test_pooling_follows_the_declaration(crystals, tiny):
+    intensive = prepared_for(crystals, tiny, target="formation_energy_per_atom")[2]
+    extensive = prepared_for(crystals, tiny, target="energy")[2]
+    assert intensive.declaration["pooling"] == "mean"
+    assert extensive.declaration["pooling"] == "sum"
+
+
+def test_an_extensive_prediction_doubles_with_the_cell_and_an_intensive_one_stays(crystals, tiny):
+    one = crystals[3]
+    doubled = replace(
+        one,
+        numbers=torch.cat([one.numbers] * 2),
+        positions=torch.cat([one.positions, one.positions + one.cell[0, 0]]),
+        cell=one.cell * torch.tensor([2.0, 1.0, 1.0])[:, None],
+        offsets=one.offsets * 2,
+        targets={},
+    )
+    for target, factor in (("energy", 2.0), ("formation_energy_per_atom", 1.0)):
+        backbone, builder, objective = prepared_for(crystals, tiny, target=target)
+        head = objective.head(backbone)
+        small = objective.predict(Encoder(backbone), head, builder(one.with_targets({})))
+        large = objective.predict(Encoder(backbone), head, builder(doubled))
+        torch.testing.assert_close(large, factor * small, rtol=1e-4, atol=1e-4)
+
+
+def test_mean_and_scale_are_those_of_the_training_targets(crystals, tiny):
+    values = crystals.target("energy").values / crystals.atom_counts
+    declaration = prepared_for(crystals, tiny, target="energy")[2].declaration
+    assert declaration["mean"] == pytest.approx(float(values.mean()), rel=1e-5)
+    assert declaration["std"] == pytest.approx(float(values.std(unbiased=False)), rel=1e-4)
+
+
+def test_missing_targets_carry_no_loss_and_no_gradient(crystals, tiny):
+    target = crystals.target("formation_energy_per_atom")
+    values = target.values.clone()
+    values[::2] = torch.nan
+    holed = crystals.with_targets({"y": target.with_values(values)})
+    backbone, builder, objective = prepared_for(holed, tiny, target="y")
+    head = objective.head(backbone)
+    everything = objective.loss(
+        Encoder(backbone), head, objective.view(holed, builder, torch.Generator())
+    )
+    only_known = objective.loss(
+        Encoder(backbone), head, objective.view(holed[1::2], builder, torch.Generator())
+    )
+    torch.testing.assert_close(everything["loss"], only_known["loss"])
+    torch.testing.assert_close(everything["mae"], only_known["mae"])
+    everything["loss"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in head.parameters())
+
+
+def test_properties_of_atoms_are_predicted_atom_by_atom(crystals, tiny):
+    backbone, builder, objective = prepared_for(crystals, tiny, target="magmoms")
+    values = objective.predict(Encoder(backbone), objective.head(backbone), builder(crystals))
+    assert values.shape == (crystals.atom_total,)
+
+
+def test_a_property_without_a_target_is_refused():
+    with pytest.raises(RecipeError, match="needs a target"):
+        Property()
+
+
+def test_a_missing_target_lists_those_there_are(crystals, tiny):
+    with pytest.raises(InputError, match=r"no target 'band_gap'.*bulk_modulus"):
+        prepared_for(crystals, tiny, target="band_gap")
+
+
+def test_another_unit_than_in_training_is_refused(crystals, tiny):
+    _, builder, objective = prepared_for(crystals, tiny, target="bulk_modulus")
+    megapascal = crystals.target("bulk_modulus").values * 1000
+    other = crystals.with_targets({"bulk_modulus": Target(megapascal, unit="MPa")})
+    with pytest.raises(InputError, match="'MPa'"):
+        objective.view(other, builder, torch.Generator())
+
+
+def test_all_missing_is_refused(crystals, tiny):
+    empty = Target(torch.full((len(crystals),), torch.nan))
+    with pytest.raises(InputError, match="missing in all"):
+        prepared_for(crystals.with_targets({"y": empty}), tiny, target="y")
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_its_crystals(crystals, tiny):
+    backbone, builder, objective = prepared_for(crystals, tiny, target="energy")
+    head = objective.head(backbone)
+
+    def loss(some):
+        view = objective.view(some, builder, torch.Generator())
+        return objective.loss(Encoder(backbone), head, view)["loss"]
+
+    parts = [crystals[index] for index in range(4)]
+    torch.testing.assert_close(loss(cat(parts)), torch.stack([loss(p) for p in parts]).mean())
