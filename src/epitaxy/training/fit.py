@@ -133,7 +133,10 @@ def _trainer(
     folder: Path | None,
     validates: bool,
 ) -> Trainer:
+    several = plan.nodes > 1 or plan.devices not in (1, "auto")
     return Trainer(
+        # the first attention has no vectors yet, so some of its weights get no gradient
+        strategy="ddp_find_unused_parameters_true" if several else "auto",
         accelerator=plan.accelerator,
         devices=plan.devices,
         num_nodes=plan.nodes,

@@ -77,10 +77,11 @@ class Learner(LightningModule):
     def training_step(self, batch: Sequence[View], batch_idx: int) -> dict[str, Tensor]:
         """Return the losses; raises TrainingError that names the crystals if one is not finite."""
         figures = self.losses(batch)
-        if not bool(torch.isfinite(figures["loss"])):
+        value = float(figures["loss"].detach())
+        if not math.isfinite(value):
             ids = list(batch[0].graphs[0].crystals.ids)
             raise TrainingError(
-                f"the loss became {float(figures['loss'].detach())} at step {self.global_step}, on crystals "
+                f"the loss became {value} at step {self.global_step}, on crystals "
                 f"{', '.join(ids[:8])}{' …' if len(ids) > 8 else ''}. Lower the learning rate or "
                 "look at these crystals; the last good checkpoint is kept."
             )
