@@ -68,7 +68,8 @@ def read_gpsp(path: str | os.PathLike[str]) -> dict[int, Rows]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     densities: dict[int, Rows] = {}
-    number, missing, rows = 0, 0, []
+    number, missing = 0, 0
+    rows: list[tuple[float, float]] = []
     for place, line in enumerate(lines, start=1):
         words = line.split()
         if not words or words[0][0] in "#!" or words[0].startswith("****"):

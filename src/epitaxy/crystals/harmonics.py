@@ -13,28 +13,31 @@ def solid_harmonics(
     """Return the 2n + 1 real solid harmonics of degree n with Σ_m h_m(u) h_m(v) = |u|ⁿ|v|ⁿ P_n.
 
     P_n is the Legendre polynomial of the cosine between u and v, so that Σ_m h_m(u)² = |u|²ⁿ.
-    They follow from (x + iy)^m and the recurrence of the associated Legendre polynomials in degree.
+    They are the real and imaginary parts of (x + iy)ᵐ, each times a polynomial in z and r² that
+    follows from the recurrence of the associated Legendre polynomials in their degree.
     """
     x, y, z = vectors
-    square = x * x + y * y + z * z
-    real, imaginary = torch.ones_like(x), torch.zeros_like(x)  # of (x + iy)^m
-    found = []
-    for m in range(degree + 1):
-        along = math.sqrt((2 if m else 1) * math.factorial(degree - m) / math.factorial(degree + m))
+    square = (vectors * vectors).sum(0)
+    found = [_polar_part(z, square, degree, 0)]
+    real, imaginary = x, y
+    for m in range(1, degree + 1):
+        if m > 1:
+            real, imaginary = x * real - y * imaginary, x * imaginary + y * real
         polar = _polar_part(z, square, degree, m)
-        scale = along if polar is None else polar * along
-        found.append(real * scale)
-        if m:
-            found.append(imaginary * scale)
-        real, imaginary = x * real - y * imaginary, x * imaginary + y * real
+        found += [real * polar, imaginary * polar]
     return torch.stack(found)
 
 
-def _polar_part(z: Tensor, square: Tensor, degree: int, m: int) -> Tensor | None:
-    """Return r^{n−m} dᵐP_n(z/r) of z and r²."""
-    before = torch.zeros_like(z)
-    current = torch.full_like(z, math.prod(range(2 * m - 1, 0, -2)))
-    for n in range(m, degree):
-        following = ((2 * n + 1) * z * current - (n + m) * square * before) / (n + 1 - m)
+def _polar_part(z: Tensor, square: Tensor, degree: int, m: int) -> Tensor:
+    """Return r^{n−m} dᵐP_n(z/r) of z and r², normalized."""
+    norm = math.sqrt((2 if m else 1) * math.factorial(degree - m) / math.factorial(degree + m))
+    first = norm * math.prod(range(2 * m - 1, 0, -2))
+    if m == degree:
+        return torch.full_like(z, first)
+    before, current = torch.full_like(z, first), z * ((2 * m + 1) * first)
+    for n in range(m + 1, degree):
+        following = (2 * n + 1) / (n + 1 - m) * z * current - (n + m) / (n + 1 - m) * (
+            square * before
+        )
         before, current = current, following
     return current

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from epitaxy.crystals.graph import Graph
+from epitaxy.crystals.segments import gather
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,3 +47,25 @@ def neighborhoods(atom_offsets: Int[Tensor, " boundaries"], slots: int) -> Itera
         edges = atom_offsets[atoms].unsqueeze(-1) + steps * filled
         yield Neighborhoods(atoms=atoms, edges=edges, filled=filled)
         first = last
+
+
+def vectors_by_axis(graph: Graph) -> Float[Tensor, "3 edges"]:
+    """Return the transpose of ``graph.vectors()``, laid out so that each axis is contiguous.
+
+    Elementwise work runs several times faster along edges than along three components.
+    """
+    crystals = graph.crystals
+    cells = crystals.cell.reshape(-1, 9).T.contiguous()
+    cell = cells.index_select(1, gather(crystals.crystal_of_atom, graph.center))
+    shift = graph.shift.T.to(cell.dtype).contiguous()
+    images = (shift.unsqueeze(1) * cell.reshape(3, 3, -1)).sum(0)
+    positions = crystals.positions.T.contiguous()
+    apart = positions.index_select(1, graph.neighbor) - positions.index_select(1, graph.center)
+    return apart + images
+
+
+def edges_side_by_side(
+    values: Float[Tensor, "rows edges"], hood: Neighborhoods
+) -> Float[Tensor, "rows atoms slots"]:
+    """Return the values of each slot's edge."""
+    return values.index_select(1, hood.edges.flatten()).reshape(len(values), *hood.edges.shape)

@@ -48,8 +48,9 @@ class Descriptor(Component):
 
 
 def bell(exponents: Tensor) -> Tensor:
-    """Return exp of exponents ≤ 0, level below the smallest normal number.
+    """Return exp of exponents ≤ 0, level where it is nothing: e^−61, or e^−496 in double precision.
 
-    Processors take ten times as long over a denormal number as over any other.
+    Below that, a product with another small number is denormal, and processors take a hundred times
+    as long over a denormal number as over any other.
     """
-    return torch.exp(exponents.clamp(min=math.log(torch.finfo(exponents.dtype).tiny) + 1.0))
+    return torch.exp(exponents.clamp(min=0.7 * math.log(torch.finfo(exponents.dtype).tiny)))

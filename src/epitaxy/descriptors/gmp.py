@@ -16,7 +16,7 @@ from epitaxy.crystals.densities import Rows, atom_densities, checked, read_gpsp
 from epitaxy.crystals.elements import symbol
 from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.harmonics import solid_harmonics
-from epitaxy.crystals.neighborhoods import neighborhoods
+from epitaxy.crystals.neighborhoods import edges_side_by_side, neighborhoods, vectors_by_axis
 from epitaxy.crystals.segments import gather
 from epitaxy.descriptors.base import Descriptor, bell
 from epitaxy.errors import InputError
@@ -97,7 +97,7 @@ class GMP(Descriptor):
         )
 
     @functools.cached_property
-    def cutoff(self) -> float:
+    def cutoff(self) -> float:  # type: ignore[override]
         """How far it looks in Å for the given accuracy, whatever the elements."""
         return self.cutoff_for(self.table)
 
@@ -111,8 +111,8 @@ class GMP(Descriptor):
         if missing:
             known = ", ".join(symbol(number) for number in self.table)
             raise InputError(
-                f"GMP has no electron density for {symbol(missing[0])} (Z = {missing[0]}): give its "
-                f"Gaussians in densities. It has them for {known}."
+                f"GMP has no electron density for {symbol(missing[0])} (Z = {missing[0]}): give "
+                f"its Gaussians in densities. It has them for {known}."
             )
         return max(float(probe.radii[number]) for number in present for probe in self._probes)
 
@@ -122,9 +122,9 @@ class GMP(Descriptor):
         wanted = self.cutoff_for(numbers) if numbers else 0.0
         if graph.cutoff < wanted:
             raise InputError(
-                f"GMP sees {wanted:.4g} Å far for accuracy={self.accuracy:g} and the elements here, "
+                f"GMP sees {wanted:.4g} Å far for accuracy={self.accuracy:g} and these elements, "
                 f"but the graph's edges end at {graph.cutoff:g} Å: build the graph with "
-                f"cutoff={math.ceil(wanted * 100) / 100:g}, or lower the accuracy."
+                f"cutoff={math.ceil(wanted * 100) / 100:g}, or allow a larger accuracy."
             )
         return graph
 
@@ -134,10 +134,11 @@ class GMP(Descriptor):
         Raises InputError for an element without a density and for a graph that ends too early.
         """
         graph = self.neighborhood(graph)
-        vectors = graph.vectors()
+        vectors = vectors_by_axis(graph)
+        squares = (vectors * vectors).sum(0).detach()
         columns: dict[tuple[int, float], Tensor] = {}
         for probe in self._probes:
-            columns |= probe.multipoles(graph, vectors, self.chunk)
+            columns |= probe.multipoles(graph, vectors, squares, self.chunk)
         return torch.stack(
             [
                 columns[order, sigma]
@@ -170,36 +171,30 @@ class _Probe:
     radii: np.ndarray  # Å, by atomic number
 
     def multipoles(
-        self, graph: Graph, vectors: Float[Tensor, "edges 3"], slots: int
+        self,
+        graph: Graph,
+        vectors: Float[Tensor, "3 edges"],
+        squares: Float[Tensor, " edges"],
+        slots: int,
     ) -> dict[tuple[int, float], Tensor]:
         """Return φ of every atom by order and σ."""
         numbers = graph.crystals.numbers
         kinds = gather(numbers, graph.neighbor)
-        radii = vectors.new_tensor(self.radii)
-        kept = torch.nonzero(
-            torch.linalg.vector_norm(vectors.detach(), dim=-1) <= gather(radii, kinds)
-        ).flatten()
+        reach = gather(vectors.new_tensor(self.radii**2), kinds)
+        kept = torch.nonzero(squares <= reach).flatten()
         counts = torch.bincount(gather(graph.center, kept), minlength=len(numbers))
         offsets = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0))
-        own = gather(vectors.new_tensor(self.strength.sum(0)), numbers)
+        vectors, kinds = vectors.index_select(1, kept), gather(kinds, kept)
         atoms, sums = [], []
         for hood in neighborhoods(offsets, slots):
-            edges = gather(kept, hood.edges.flatten())
-            shape = hood.edges.shape
-            across = gather(vectors, edges).T.reshape(3, *shape)
+            of_slots = gather(kinds, hood.edges.flatten()).reshape(hood.edges.shape)
             atoms.append(hood.atoms)
-            sums.append(self._sums(across, gather(kinds, edges).reshape(shape), hood.filled))
+            sums.append(self._sums(edges_side_by_side(vectors, hood), of_slots, hood.filled))
         total = vectors.new_zeros((len(numbers), sum(2 * max(n, 0) + 1 for n in self.orders)))
         if atoms:
             total = total.index_copy(0, torch.cat(atoms), torch.cat(sums, dim=1).T)
-        found, first = {}, 0
-        for order in self.orders:
-            degree = max(order, 0)
-            part = total[:, first : first + 2 * degree + 1]
-            part = part + own.unsqueeze(-1) if degree == 0 else part
-            found[order, self.sigma] = _prefactor(degree) * _length(part)
-            first += 2 * degree + 1
-        return found
+        own = gather(vectors.new_tensor(self.strength.sum(0)), numbers)
+        return self._lengths(total, own)
 
     def _sums(
         self, vectors: Float[Tensor, "3 atoms slots"], kinds: Tensor, filled: Tensor
@@ -210,15 +205,29 @@ class _Probe:
             rows = vectors.new_tensor(table).index_select(1, kinds.flatten())
             return rows.reshape(-1, *kinds.shape)
 
-        squares = (vectors * vectors).sum(0)
-        terms = of_kinds(self.strength) * bell(-of_kinds(self.decay) * squares) * filled
-        ratio = of_kinds(self.ratio)
+        decay = of_kinds(-self.decay)
+        terms = of_kinds(self.strength) * bell(decay * (vectors * vectors).sum(0))
+        steps = -2.0 * self.sigma**2  # ratio = decay / α, so that one of them is enough
         sums, reached = [], 0
         for order in self.orders:
             while reached < order:
-                terms, reached = terms * ratio, reached + 1
-            sums.append((solid_harmonics(vectors, max(order, 0)) * terms.sum(0)).sum(-1))
+                terms, reached = terms * decay, reached + 1
+            weight = terms.sum(0) * filled * steps**reached
+            sums.append((solid_harmonics(vectors, reached) * weight).sum(-1))
         return torch.cat(sums)
+
+    def _lengths(
+        self, total: Float[Tensor, "atoms components"], own: Float[Tensor, " atoms"]
+    ) -> dict[tuple[int, float], Tensor]:
+        """Return φ from the sums over neighbors and what each atom adds for itself."""
+        found, first = {}, 0
+        for order in self.orders:
+            degree = max(order, 0)
+            part = total[:, first : first + 2 * degree + 1]
+            part = part + own.unsqueeze(-1) if degree == 0 else part
+            found[order, self.sigma] = _prefactor(degree) * _length(part)
+            first += 2 * degree + 1
+        return found
 
 
 def _prefactor(degree: int) -> float:

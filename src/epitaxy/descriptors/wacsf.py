@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from epitaxy.crystals.graph import Graph
+from epitaxy.crystals.neighborhoods import edges_side_by_side, neighborhoods, vectors_by_axis
 from epitaxy.crystals.segments import gather
-from epitaxy.descriptors.base import Descriptor
+from epitaxy.descriptors.base import Descriptor, bell
 from epitaxy.nn.envelope import cosine_envelope
 
 
@@ -29,7 +30,7 @@ class WACSF(Descriptor):
         r_s: shell radii in Å.
         cutoff: R_c in Å.
         weight: w(Z): the atomic number, or one for every element.
-        chunk: edges that are expanded at a time; it bounds the memory, not the result.
+        chunk: slots for edges that are expanded at a time; bounds the memory, not the result.
     """
 
     eta: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = (0.01, 0.1, 0.4, 1.0, 3.5, 5.0)
@@ -57,19 +58,28 @@ class WACSF(Descriptor):
     def __call__(self, graph: Graph) -> Float[Tensor, "atoms size"]:
         """Return the symmetry functions of every atom."""
         graph = self.neighborhood(graph)
-        distances = graph.distances()
+        vectors = vectors_by_axis(graph)
+        distances = torch.sqrt((vectors * vectors).sum(0))
         weight = cosine_envelope(distances, self.cutoff)
         if self.weight == "number":
             weight = weight * gather(graph.crystals.numbers, graph.neighbor).to(weight.dtype)
+        edges = torch.stack([distances, weight])
+        atoms, described = [], []
+        for hood in neighborhoods(graph.atom_offsets, self.chunk):
+            of_slots = edges_side_by_side(edges, hood)
+            atoms.append(hood.atoms)
+            described.append(self._sums(of_slots[0], of_slots[1] * hood.filled))
         total = distances.new_zeros((graph.crystals.atom_total, self.size))
-        for first in range(0, len(distances), self.chunk):
-            edges = slice(first, first + self.chunk)
-            terms = self._gaussians(distances[edges]) * weight[edges].unsqueeze(-1)
-            total = total.index_add(0, graph.center[edges], terms)
-        return total
+        if not atoms:
+            return total
+        return total.index_copy(0, torch.cat(atoms), torch.cat(described))
 
-    def _gaussians(self, distances: Float[Tensor, " edges"]) -> Float[Tensor, "edges size"]:
-        eta = distances.new_tensor(self.eta)
-        r_s = distances.new_tensor(self.r_s)
-        squares = (distances.unsqueeze(-1) - r_s) ** 2
-        return torch.exp(-eta.unsqueeze(-1) * squares.unsqueeze(-2)).flatten(1)
+    def _sums(
+        self, distances: Float[Tensor, "atoms slots"], weight: Float[Tensor, "atoms slots"]
+    ) -> Float[Tensor, "atoms size"]:
+        r_s = distances.new_tensor(self.r_s).reshape(1, -1, 1)
+        squares = (distances.unsqueeze(1) - r_s) ** 2
+        weight = weight.unsqueeze(-1)
+        return torch.cat([torch.bmm(bell(-eta * squares), weight) for eta in self.eta], 1).squeeze(
+            -1
+        )
