@@ -26,20 +26,20 @@ def salt(numbers=(11, 17)):
 
 @EVERY
 def test_unknown_preset(kind):
-    with pytest.raises(RecipeError, match="no preset 'set4'.*Known: set1, set2, set3"):
+    with pytest.raises(RecipeError, match=r"no preset 'set4'.*Known: set1, set2, set3"):
         kind.preset("set4")
 
 
 @EVERY
 def test_unknown_argument(kind):
-    with pytest.raises(RecipeError, match="no argument 'chunks'.*Did you mean 'chunk'"):
+    with pytest.raises(RecipeError, match=r"no argument 'chunks'.*Did you mean 'chunk'"):
         kind.preset("set1", chunks=3)
 
 
 def test_argument_out_of_range():
     with pytest.raises(RecipeError, match="EAD: mode = 'paper' does not fit"):
         EAD.preset("set1", mode="paper")
-    with pytest.raises(RecipeError, match="GMP: accuracy = 2.0 does not fit"):
+    with pytest.raises(RecipeError, match=r"GMP: accuracy = 2\.0 does not fit"):
         GMP.preset("set1", accuracy=2.0)
 
 

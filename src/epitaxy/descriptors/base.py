@@ -37,14 +37,36 @@ class Descriptor(Component):
     def neighborhood(self, graph: Graph) -> Graph:
         """Return the graph within this descriptor's cutoff.
 
-        Raises InputError where the graph is too short for it.
+        Raises InputError where the graph is too short for it, lies on several devices, or holds
+        positions or cells that are not finite.
         """
+        require_sound(graph)
         if graph.cutoff < self.cutoff:
             raise InputError(
                 f"{type(self).__name__} sees {self.cutoff:g} Å far, but the graph's edges end at "
                 f"{graph.cutoff:g} Å: build the graph with cutoff={self.cutoff:g}."
             )
         return graph.within(self.cutoff)
+
+
+def require_sound(graph: Graph) -> None:
+    """Raise InputError where a graph lies on several devices or its geometry is not finite."""
+    crystals = graph.crystals
+    parts = (crystals.numbers, crystals.cell, graph.center, graph.neighbor, graph.shift)
+    for part in parts:
+        if part.device != crystals.device:
+            raise InputError(
+                f"the graph lies on {crystals.device} and on {part.device}: move all of it with "
+                "graph.to(device)."
+            )
+    finite = torch.isfinite(crystals.positions).all(-1)
+    cells = torch.isfinite(crystals.cell).flatten(1).all(-1)
+    if bool(finite.all()) and bool(cells.all()):
+        return
+    wrong = torch.cat([crystals.crystal_of_atom[~finite], torch.nonzero(~cells).flatten()])
+    raise InputError(
+        f"crystal '{crystals.ids[int(wrong.min())]}' has positions or a cell that are not finite."
+    )
 
 
 def bell(exponents: Tensor) -> Tensor:

@@ -12,12 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from epitaxy.crystals.graph import Graph
-from epitaxy.crystals.neighborhoods import (
-    Neighborhoods,
-    edges_side_by_side,
-    neighborhoods,
-    vectors_by_axis,
-)
+from epitaxy.crystals.neighborhoods import edges_side_by_side, neighborhoods, vectors_by_axis
 from epitaxy.crystals.segments import gather
 from epitaxy.descriptors.base import Descriptor, bell
 from epitaxy.nn.envelope import cosine_envelope
@@ -88,25 +83,24 @@ class EAD(Descriptor):
         """Return the squared densities of every atom."""
         graph = self.neighborhood(graph)
         vectors = vectors_by_axis(graph)
-        kinds = gather(graph.crystals.numbers, graph.neighbor).to(vectors.dtype)
-        edges = torch.cat([vectors, kinds.unsqueeze(0)])
+        weight = cosine_envelope(torch.sqrt((vectors * vectors).sum(0)), self.cutoff)
+        if self.weight == "number":
+            weight = weight * gather(graph.crystals.numbers, graph.neighbor).to(weight.dtype)
+        edges = torch.cat([vectors, weight.unsqueeze(0)])
         atoms, described = [], []
         for hood in neighborhoods(graph.atom_offsets, self.chunk):
             atoms.append(hood.atoms)
-            described.append(self._of_atoms(edges_side_by_side(edges, hood), hood))
+            of_slots = edges_side_by_side(edges, hood)
+            described.append(self._of_atoms(of_slots[:3], of_slots[3] * hood.filled))
         total = vectors.new_zeros((graph.crystals.atom_total, self.size))
         if not atoms:
             return total
         return total.index_copy(0, torch.cat(atoms), torch.cat(described))
 
     def _of_atoms(
-        self, edges: Float[Tensor, "4 atoms slots"], hood: Neighborhoods
+        self, vectors: Float[Tensor, "3 atoms slots"], weight: Float[Tensor, "atoms slots"]
     ) -> Float[Tensor, "atoms size"]:
-        vectors, kinds = edges[:3], edges[3]
         distances = torch.sqrt((vectors * vectors).sum(0))
-        weight = cosine_envelope(distances, self.cutoff) * hood.filled
-        if self.weight == "number":
-            weight = weight * kinds
         powers = _monomials(self.l_max)
         moments = torch.stack([weight * _monomial(vectors, power) for power in powers], dim=1)
         shares = distances.new_tensor(self._shares(powers))

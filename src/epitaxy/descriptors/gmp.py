@@ -2,8 +2,9 @@
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.harmonics import solid_harmonics
 from epitaxy.crystals.neighborhoods import edges_side_by_side, neighborhoods, vectors_by_axis
 from epitaxy.crystals.segments import gather
-from epitaxy.descriptors.base import Descriptor, bell
+from epitaxy.descriptors.base import Descriptor, bell, require_sound
 from epitaxy.errors import InputError
 
 DENSEST = 0.2  # atoms per Å³; diamond has 0.18
@@ -63,7 +64,7 @@ class GMP(Descriptor):
 
     orders: Annotated[tuple[Annotated[int, Ge(-1), Le(8)], ...], MinLen(1)] = (-1, 0, 1, 2)
     sigmas: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.5, 1.0, 1.5, 2.0)
-    densities: dict[int, tuple[tuple[float, float], ...]] | str | None = None
+    densities: Mapping[int, Sequence[Sequence[float]]] | str | Path | None = None
     accuracy: Annotated[float, Gt(0), Le(0.1)] = 1e-5
     smearing: Annotated[float, Gt(0)] = 0.1
     chunk: Annotated[int, Gt(0)] = 16384
@@ -76,7 +77,7 @@ class GMP(Descriptor):
 
     def __post_init__(self) -> None:
         given = self.densities
-        if isinstance(given, dict):
+        if isinstance(given, Mapping):
             object.__setattr__(self, "densities", checked(given))
         elif given is not None:
             object.__setattr__(self, "densities", read_gpsp(given))
@@ -118,6 +119,7 @@ class GMP(Descriptor):
 
     def neighborhood(self, graph: Graph) -> Graph:
         """Return the graph if it is long enough for the elements in it, else raise InputError."""
+        require_sound(graph)
         numbers = torch.unique(graph.crystals.numbers).tolist()
         wanted = self.cutoff_for(numbers) if numbers else 0.0
         if graph.cutoff < wanted:

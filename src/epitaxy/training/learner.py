@@ -21,7 +21,8 @@ class Encoder:
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
-        self._remembered: dict[int, Encoding] = {}
+        # the graph is kept with its encoding, so that no other graph can take its identity
+        self._remembered: dict[int, tuple[Graph, Encoding]] = {}
 
     def __call__(
         self, graph: Graph, alter: Callable[[Embedding], Embedding] | None = None
@@ -30,8 +31,8 @@ class Encoder:
         if alter is not None:
             return self._backbone.propagate(graph, alter(self._backbone.embed(graph)))
         if id(graph) not in self._remembered:
-            self._remembered[id(graph)] = self._backbone(graph)
-        return self._remembered[id(graph)]
+            self._remembered[id(graph)] = (graph, self._backbone(graph))
+        return self._remembered[id(graph)][1]
 
 
 class Learner(LightningModule):
