@@ -2,13 +2,18 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
+from epitaxy.crystals.neighbors import build_graph
 from epitaxy.errors import InputError
+from epitaxy.nn.scaling import Transform
 from epitaxy.registry import Component
 
 
@@ -16,8 +21,12 @@ class Descriptor(Component):
     """A frozen dataclass of constants that maps a graph to (atoms, size) numbers.
 
     Plain torch: any device, any floating-point type, differentiable in positions and strain.
+
+    Class attributes:
+        label_transform: what is applied to its values before they are standardized as labels.
     """
 
+    label_transform: ClassVar[Transform] = "none"
     cutoff: float
 
     @property
@@ -34,6 +43,10 @@ class Descriptor(Component):
         """Number of columns."""
         return len(self.feature_names)
 
+    def cutoff_for(self, numbers: Iterable[int]) -> float:
+        """Return how far it looks in Å where these are all of the elements."""
+        return self.cutoff
+
     def neighborhood(self, graph: Graph) -> Graph:
         """Return the graph within this descriptor's cutoff.
 
@@ -47,6 +60,27 @@ class Descriptor(Component):
                 f"{graph.cutoff:g} Å: build the graph with cutoff={self.cutoff:g}."
             )
         return graph.within(self.cutoff)
+
+
+def described(
+    descriptor: Descriptor, crystals: Crystals, atoms: int = 512
+) -> Iterator[tuple[Graph, Float[Tensor, "atoms size"]]]:
+    """Yield graphs of some crystals at a time, about ``atoms`` atoms, and the descriptor of each.
+
+    Memory is bounded by ``atoms`` (or the largest crystal), however many crystals there are.
+    """
+    first, last = 0, len(crystals)
+    bounds = crystals.offsets.tolist()
+    while first < last:
+        after = first + 1
+        while after < last and bounds[after + 1] - bounds[first] <= atoms:
+            after += 1
+        some = crystals[first:after]
+        cutoff = descriptor.cutoff_for(torch.unique(some.numbers).tolist())
+        graph = build_graph(some, cutoff)
+        with torch.no_grad():
+            yield graph, descriptor(graph)
+        first = after
 
 
 def require_sound(graph: Graph) -> None:

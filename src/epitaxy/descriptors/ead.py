@@ -16,6 +16,7 @@ from epitaxy.crystals.neighborhoods import edges_side_by_side, neighborhoods, ve
 from epitaxy.crystals.segments import gather
 from epitaxy.descriptors.base import Descriptor, bell
 from epitaxy.nn.envelope import cosine_envelope
+from epitaxy.nn.scaling import Transform
 
 _LARGEST_EXPONENT = 30.0  # of what a block adds; e^30 times bell's smallest value is nothing
 _LONGEST_BLOCK = 16
@@ -63,6 +64,7 @@ class EAD(Descriptor):
     weight: Literal["number", "one"] = "number"
     chunk: Annotated[int, Gt(0)] = 8192
 
+    label_transform: ClassVar[Transform] = "sqrt"
     presets: ClassVar[dict] = {
         "set1": {},
         "set2": {"l_max": 1, "eta": (1.0, 2.0, 5.0, 10.0), "r_s": shells(12.0), "cutoff": 12.0},

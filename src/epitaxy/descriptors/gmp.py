@@ -21,6 +21,7 @@ from epitaxy.crystals.neighborhoods import edges_side_by_side, neighborhoods, ve
 from epitaxy.crystals.segments import gather
 from epitaxy.descriptors.base import Descriptor, bell, require_sound
 from epitaxy.errors import InputError
+from epitaxy.nn.scaling import Transform
 
 DENSEST = 0.2  # atoms per Å³; diamond has 0.18
 BOND = 3.0  # Å; most atoms have a neighbor nearer than this
@@ -69,6 +70,7 @@ class GMP(Descriptor):
     smearing: Annotated[float, Gt(0)] = 0.1
     chunk: Annotated[int, Gt(0)] = 16384
 
+    label_transform: ClassVar[Transform] = "sqrt"
     presets: ClassVar[dict] = {
         "set1": {},
         "set2": {"sigmas": (0.1, 0.2, 0.3)},

@@ -34,14 +34,14 @@ class Fingerprint(Objective):
 
     Attributes:
         descriptor: settings of a descriptor, ``{"name": "wacsf", "preset": "set1"}``, or one.
-        transform: t, applied to the labels first.
+        transform: t, applied to the labels first; None for the one that suits the descriptor.
         standardize: whether channels are brought to mean zero and variance one.
         loss_kind: ``"l1"`` or ``"l2"``.
         sample: crystals that μ and σ are fitted on, at most.
     """
 
     descriptor: Any = None
-    transform: Transform = "none"
+    transform: Transform | None = None
     standardize: bool = True
     loss_kind: Literal["l1", "l2"] = "l1"
     sample: Annotated[int, Gt(0)] = 2000
@@ -55,6 +55,8 @@ class Fingerprint(Objective):
         made = build("descriptors", given) if isinstance(given, Mapping) else given
         object.__setattr__(self, "descriptor", settings_of(made))
         object.__setattr__(self, "_describe", made)
+        if self.transform is None:
+            object.__setattr__(self, "transform", made.label_transform)
 
     @property
     def describe(self) -> Descriptor:
@@ -83,7 +85,8 @@ class Fingerprint(Objective):
             self.describe(build_graph(sample[part], cutoff=self.reach))
             for part in torch.split(torch.arange(len(sample)), 64)
         ]
-        scaler = ChannelScaler.fit(torch.cat(parts), self.transform, self.standardize)
+        transform = self.transform or "none"
+        scaler = ChannelScaler.fit(torch.cat(parts), transform, self.standardize)
         return self.with_fitted(vars(scaler))  # type: ignore[return-value]
 
     def view(
