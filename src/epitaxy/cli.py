@@ -208,6 +208,48 @@ def compare(
 
 
 @app.command()
+def describe(
+    structures: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file to write.")],
+    descriptor: Annotated[str, typer.Option(help="wacsf, ead, gmp, or a plug-in.")] = "wacsf",
+    preset: Annotated[str | None, typer.Option(help="set1, set2 or set3.")] = None,
+    level: Annotated[str, typer.Option(help="'crystal' or 'atom'.")] = "crystal",
+    pooling: Annotated[
+        str, typer.Option(help="From atoms to crystals: mean, sum, extremes or cumulants.")
+    ] = "mean",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Replace an argument: --set cutoff=6.0")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+) -> None:
+    """Write structural fingerprints of atoms or crystals to a table; no network is needed.
+
+    Example: epitaxy describe crystals/ --descriptor gmp --preset set1 --level atom -o gmp.parquet
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from epitaxy.describe import describe as run
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        described = bar.add_task("describe", total=None)
+        found = run(
+            _source(structures),
+            out,
+            {"name": descriptor, **parse_changes(changes)},
+            preset=preset,
+            level=level,
+            pooling=pooling,
+            jobs=jobs,
+            overwrite=overwrite,
+            progress=lambda done, total: bar.update(described, completed=done, total=total),
+        )
+    print(found)
+
+
+@app.command()
 def info(
     what: Annotated[
         str | None, typer.Argument(help="A run's folder, a recipe, or crystals to read.")

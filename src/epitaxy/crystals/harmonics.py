@@ -18,6 +18,8 @@ def solid_harmonics(
     """
     x, y, z = vectors
     square = (vectors * vectors).sum(0)
+    if degree == 0:
+        return torch.ones_like(vectors[:1])
     found = [_polar_part(z, square, degree, 0)]
     real, imaginary = x, y
     for m in range(1, degree + 1):
@@ -25,15 +27,15 @@ def solid_harmonics(
             real, imaginary = x * real - y * imaginary, x * imaginary + y * real
         polar = _polar_part(z, square, degree, m)
         found += [real * polar, imaginary * polar]
-    return torch.stack(found)
+    return torch.stack(found)  # type: ignore[arg-type]
 
 
-def _polar_part(z: Tensor, square: Tensor, degree: int, m: int) -> Tensor:
+def _polar_part(z: Tensor, square: Tensor, degree: int, m: int) -> Tensor | float:
     """Return r^{n−m} dᵐP_n(z/r) of z and r², normalized."""
     norm = math.sqrt((2 if m else 1) * math.factorial(degree - m) / math.factorial(degree + m))
     first = norm * math.prod(range(2 * m - 1, 0, -2))
     if m == degree:
-        return torch.full_like(z, first)
+        return first
     before, current = torch.full_like(z, first), z * ((2 * m + 1) * first)
     for n in range(m + 1, degree):
         following = (2 * n + 1) / (n + 1 - m) * z * current - (n + m) / (n + 1 - m) * (

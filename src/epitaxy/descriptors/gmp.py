@@ -68,7 +68,7 @@ class GMP(Descriptor):
     densities: Mapping[int, Sequence[Sequence[float]]] | str | Path | None = None
     accuracy: Annotated[float, Gt(0), Le(0.1)] = 1e-5
     smearing: Annotated[float, Gt(0)] = 0.1
-    chunk: Annotated[int, Gt(0)] = 16384
+    chunk: Annotated[int, Gt(0)] = 8192
 
     label_transform: ClassVar[Transform] = "sqrt"
     presets: ClassVar[dict] = {
@@ -216,8 +216,12 @@ class _Probe:
         for order in self.orders:
             while reached < order:
                 terms, reached = terms * decay, reached + 1
-            weight = terms.sum(0) * filled * steps**reached
-            sums.append((solid_harmonics(vectors, reached) * weight).sum(-1))
+            weight = terms.sum(0) * filled
+            if reached == 0:
+                sums.append(weight.sum(-1).unsqueeze(0))
+            else:
+                harmonics = solid_harmonics(vectors, reached)
+                sums.append((harmonics * weight).sum(-1) * steps**reached)
         return torch.cat(sums)
 
     def _lengths(

@@ -19,7 +19,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def statistic_names(statistics: Statistics, features: tuple[str, ...]) -> tuple[str, ...]:
+def statistic_names(statistics: str, features: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of ``statistics_over_atoms``' columns.
 
     >>> statistic_names("extremes", ("a", "b"))
@@ -27,7 +27,7 @@ def statistic_names(statistics: Statistics, features: tuple[str, ...]) -> tuple[
     """
     if statistics not in _NAMES:
         raise InputError(
-            f"no pooling '{statistics}'. {did_you_mean(str(statistics), get_args(Statistics))}"
+            f"no pooling '{statistics}'. {did_you_mean(statistics, get_args(Statistics))}"
         )
     return tuple(f"{name}({feature})" for name in _NAMES[statistics] for feature in features)
 

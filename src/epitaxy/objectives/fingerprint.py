@@ -27,7 +27,8 @@ class Fingerprint(Objective):
 
     d_i is the descriptor of atom i, h_i its representation; μ and σ are the channels' mean and
     standard deviation on a sample of the training crystals. Channels that do not vary there are
-    dropped. The published setting is ``standardize=False``: raw labels of very different scales.
+    dropped. The published setting is ``transform="none"`` with ``standardize=False``: raw labels of
+    very different scales.
 
     Logged besides the loss: ``explained``, the fraction of the (scaled) labels' variance within
     the batch that the prediction accounts for.
