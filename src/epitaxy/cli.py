@@ -120,7 +120,7 @@ def finetune(
     if head not in ("new", "taken"):
         raise InputError(f"--head is 'new' or 'taken', not '{head}'.")
     found = run(
-        _source(data),
+        data,
         target,
         from_=from_,
         recipe=recipe,
@@ -142,24 +142,31 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="CSV to write; without it, print.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
     strict: Annotated[
-        bool, typer.Option(help="Refuse crystals unlike those of the training.")
+        bool, typer.Option(help="Refuse what cannot be read and what is unlike the training.")
     ] = False,
 ) -> None:
     """Predict a property, with a flag where the model has seen nothing alike.
 
     Example: epitaxy predict runs/band_gap-mine new_crystals/ --out predictions.csv
     """
+    from epitaxy.errors import RunFolderError
     from epitaxy.training.files import write_atomically
     from epitaxy.training.predict import predict as run
 
-    table = run(model, _source(data), strict=strict)
+    if out is not None and out.exists() and not overwrite:
+        raise RunFolderError(f"{out} is there already: name another file, or give --overwrite.")
+    table = run(model, data, strict=strict)
     if out is None:
         print(table.to_csv(index=False), end="")
         return
     write_atomically(out, table.to_csv(index=False).encode())
-    flagged = int((table["flag"] != "").sum())
-    print(f"{len(table)} predictions in {out}; {flagged} flagged as unlike the training data.")
+    flagged = table.loc[table["flag"] != "", "id"].nunique()
+    print(
+        f"{len(table)} predictions for {table['id'].nunique()} crystals in {out}; "
+        f"{flagged} crystals flagged as unlike the training data."
+    )
 
 
 @app.command()
@@ -189,7 +196,7 @@ def compare(
     from epitaxy.experiments import compare as run
 
     found = run(
-        _source(data),
+        data,
         target,
         from_=from_,
         train_size=train_size,
@@ -236,7 +243,7 @@ def describe(
     with Progress(*columns, console=Console(stderr=True)) as bar:
         described = bar.add_task("describe", total=None)
         found = run(
-            _source(structures),
+            structures,
             out,
             {"name": descriptor, **parse_changes(changes)},
             preset=preset,
@@ -302,27 +309,16 @@ def _toml_value(text: str) -> Any:
         return text  # a word without quotes is meant as text
 
 
-def _source(data: str) -> Any:
-    if data != "bundled" or Path(data).exists():
-        return data
-    from epitaxy.datasets.bundled import bundled
-
-    return bundled()
-
-
 def _print_run(run: Any) -> None:
     from epitaxy.summaries import describe
 
-    if run.report:
-        print(run.report)
+    print(run.report.splitlines()[-1])
     print(describe(str(run.folder)))
 
 
 def _print_comparison(found: Any) -> None:
     from epitaxy.report.console import print_results
 
-    for note in found.notes:
-        print(note)
     print_results(found.results, found.sentence)
     print(f"\nFigures, tables and weights: {found.folder / 'index.html'}")
 
@@ -336,6 +332,10 @@ def main() -> None:
     except EpitaxyError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{place}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from what is saved", file=sys.stderr)
         sys.exit(130)

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,8 @@ import torch
 
 from epitaxy.crystals.arrow import LAYOUT, from_arrow, is_mapped_form, open_arrow, to_arrow
 from epitaxy.crystals.crystals import Crystals
-from epitaxy.datasets.readers import read_crystals
+from epitaxy.crystals.fingerprint import fingerprint
+from epitaxy.datasets.readers import read_with_report
 from epitaxy.datasets.screening import screen
 from epitaxy.descriptors.base import Descriptor, described
 from epitaxy.errors import InputError, RunFolderError
@@ -26,6 +28,7 @@ from epitaxy.nn.statistics import statistic_names, statistics_over_atoms
 from epitaxy.registry import build, settings_of
 from epitaxy.training.files import write_json
 
+BUNDLED = Path(str(files("epitaxy.datasets.bundled") / "crystals.parquet"))
 SHARD = 1024  # crystals that are read, described and written at a time
 _PLAN = "plan.json"
 _REPORT = b"epitaxy_report"
@@ -85,7 +88,7 @@ def describe(
     same call goes on from them. Crystals that cannot be used are left out and reported.
 
     Args:
-        structures: whatever ``read_crystals`` reads.
+        structures: whatever ``read_crystals`` reads, or ``"bundled"``.
         out: the file to write.
         descriptor: a name, or settings with a name.
         preset: a preset of the descriptor.
@@ -110,13 +113,14 @@ def describe(
     built: Descriptor = build("descriptors", settings)
     statistic_names(pooling, ())
     task = _Task(settings_of(built), level, pooling if level == "crystal" else "")
-    stream, total, origin = _stream(structures, shard)
+    stream, total, origin, unread = _stream(structures, shard)
     path = Path(out)
     parts = path.with_name(path.name + ".parts")
     _begin(path, parts, {**vars(task), "source": origin, "shard": shard}, overwrite)
     _write_shards(task, stream, parts, jobs, total, progress)
     found = _merge(parts, path)
-    return replace(found, seconds=time.monotonic() - started)
+    skipped = {**unread, **found.skipped}
+    return replace(found, skipped=skipped, seconds=time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,13 @@ class _Task:
         return pa.table(columns | dict(zip(names, features, strict=True)))
 
 
+class _Stream(NamedTuple):
+    shards: Iterator[pa.Table]
+    total: int  # crystals
+    origin: dict[str, Any]  # what tells these structures from others
+    unread: dict[str, str]  # id → reason
+
+
 def _usable(crystals: Crystals, descriptor: Descriptor) -> tuple[Crystals, dict[str, str]]:
     """Return the crystals that can be described, and why the others cannot."""
     faults = dict(screen(crystals).faults)
@@ -186,20 +197,28 @@ def _usable(crystals: Crystals, descriptor: Descriptor) -> tuple[Crystals, dict[
     return (crystals[torch.tensor(kept, dtype=torch.int64)] if skipped else crystals), skipped
 
 
-def _stream(structures: Any, shard: int) -> tuple[Iterator[pa.Table], int, dict[str, Any]]:
-    """Return an iterator over shards, how many crystals there are, and what identifies them."""
-    path = Path(structures) if isinstance(structures, str | os.PathLike) else None
-    if path is not None and path.is_file():
+def _stream(structures: Any, shard: int) -> "_Stream":
+    """Return what is to be described, by shards where it is not in memory anyway."""
+    if isinstance(structures, str) and structures == "bundled" and not Path(structures).exists():
+        structures = BUNDLED
+    if isinstance(structures, str | os.PathLike) and Path(structures).is_file():
+        path = Path(structures)
         state = path.stat()
         origin = {"path": str(path), "bytes": state.st_size, "changed": state.st_mtime_ns}
         if path.suffix == ".parquet" and {"numbers", "positions"} <= set(_columns(path)):
-            return _parquet_shards(path, shard), pq.read_metadata(path).num_rows, origin
+            total = pq.read_metadata(path).num_rows
+            return _Stream(_parquet_shards(path, shard), total, origin, {})
         if path.suffix == ".arrow" and is_mapped_form(path):
             mapped = open_arrow(path)
-            return _shards(mapped, shard), len(mapped), origin
-    crystals = read_crystals(structures, targets=())
-    origin = {"path": str(path), "crystals": len(crystals), "atoms": crystals.atom_total}
-    return _shards(crystals, shard), len(crystals), origin
+            return _Stream(_shards(mapped, shard), len(mapped), origin, {})
+    unread: dict[str, str] = {}
+    if isinstance(structures, Crystals):
+        crystals = structures
+    else:
+        crystals, report = read_with_report(structures, targets=())
+        unread = {one.id or f"{one.file}, row {one.row}": one.reason for one in report.skipped}
+    origin = {"crystals": fingerprint(crystals.with_targets({}))}
+    return _Stream(_shards(crystals, shard), len(crystals), origin, unread)
 
 
 def _columns(path: Path) -> list[str]:
@@ -290,17 +309,17 @@ def _one_thread() -> None:
 
 def _merge(parts: Path, path: Path) -> Described:
     """Join the shards into one file, a row group each, and remove them."""
-    files = sorted(parts.glob("*.parquet"))
+    shards = sorted(parts.glob("*.parquet"))
     counts = {"crystals": 0, "atoms": 0, "isolated": 0}
     skipped: dict[str, str] = {}
-    if not files:
+    if not shards:
         raise InputError("there is nothing to describe.")
-    schema = pq.read_schema(files[0])
+    schema = pq.read_schema(shards[0])
     schema = schema.with_metadata({b"epitaxy": (schema.metadata or {})[b"epitaxy"]})
     temporary = path.with_name(f".{path.name}.part")
     with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for file in files:
-            table = pq.read_table(file)
+        for shard in shards:
+            table = pq.read_table(shard)
             report = json.loads(table.schema.metadata[_REPORT])
             counts = {name: count + report[name] for name, count in counts.items()}
             skipped |= report["skipped"]

@@ -70,21 +70,38 @@ def _of_checkpoint(path: Path) -> str:
     )
     ancestor = card.get("ancestor")
     origin = "from scratch" if ancestor is None else f"from {ancestor['folder']}"
+    data = card.get("data", {})
     lines = [
         f"checkpoint {folder} (Epitaxy {card['versions']['epitaxy']}, epoch {card.get('epoch')})",
         f"backbone: {backbone}",
         f"objectives: {objectives}",
-        f"trained {origin} on {card.get('data', {}).get('crystals', 'unknown')} crystals",
+        f"trained {origin} on {data.get('training_crystals', 'unknown')} crystals, "
+        f"validated on {data.get('validation_crystals', 'unknown')}",
         f"elements: {' '.join(card['coverage'])}",
+        *(f"{name}: {_with_unit(name, value, card)}" for name, value in _figures(card)),
     ]
     return "\n".join(lines)
+
+
+def _figures(card: dict[str, Any]) -> list[tuple[str, float]]:
+    return [item for item in card.get("figures", {}).items() if not item[0].endswith("/loss")]
+
+
+def _with_unit(name: str, value: float, card: dict[str, Any]) -> str:
+    fitted: dict[str, Any] = next(
+        (one["fitted"] for one in card["objectives"] if "unit" in (one["fitted"] or {})), {}
+    )
+    unit = fitted.get("unit", "") if name.endswith("mae") else ""
+    return f"{value:.4g} {unit}".strip()
 
 
 def _of_run(path: Path) -> str:
     manifest = json.loads((path / MANIFEST_FILE).read_text(encoding="utf-8"))
     lines = [f"{manifest['kind']} run in {path}: {manifest['status']}"]
-    if manifest["status"] != "finished":
-        lines.append("The command that began it goes on from where it stopped.")
+    if manifest["kind"] == "compare" and manifest["status"] == "finished":
+        lines.append(f"Its page: {path / 'index.html'}; its models: {path / 'fits'}")
+    elif manifest["status"] != "finished":
+        lines.append("The command that began it goes on from what it saved.")
     if manifest.get("report"):
         lines.append(manifest["report"])
     return "\n".join(lines)

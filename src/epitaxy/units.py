@@ -5,6 +5,8 @@ The factors are the CODATA 2018 values.
 """
 
 import re
+import unicodedata
+from collections.abc import Mapping
 
 from epitaxy.errors import InputError, did_you_mean
 
@@ -37,37 +39,51 @@ _FACTORS: dict[str, tuple[str, float]] = {
     "nm": ("length", 10.0),
     "Bohr": ("length", _BOHR),
 }
-_SPELLINGS = {
-    "ev/angstrom^3": "eV/Å^3",
-    "ev/a^3": "eV/Å^3",
-    "ev/å³": "eV/Å^3",
-    "ev/angstrom": "eV/Å",
-    "ev/a": "eV/Å",
-    "angstrom": "Å",
-    "a": "Å",
+_IN_ANY_CASE = {  # no case of these could be meant as another prefix
+    "ev": "eV",
     "hartree": "Ha",
-    "kbar": "kbar",
+    "ry": "Ry",
+    "rydberg": "Ry",
+    "kj": "kJ",
+    "kcal": "kcal",
+    "mol": "mol",
+    "atom": "atom",
     "gpa": "GPa",
+    "kbar": "kbar",
+    "angstrom": "Å",
+    "å": "Å",
+    "bohr": "Bohr",
 }
+_IN_THIS_CASE = {"mev": "meV", "ha": "Ha"}  # MeV, mPa and Nm are other units than meV, MPa and nm
+_BELOW_THE_BAR = {"a": "Å", "A": "Å"}  # alone, A is the ampere
 _TARGET = re.compile(r"^\s*(?P<name>[^\[\]]+?)\s*(?:\[(?P<unit>[^\[\]]*)\])?\s*$")
 
 
 def canonical(unit: str) -> str:
     """Return the house spelling of a unit; a unit that is not known is returned as it is.
 
+    Case is folded only where it carries no prefix: "MeV" is not meV.
+
     >>> canonical("eV/Angstrom^3")
     'eV/Å^3'
-    >>> canonical("μB")
-    'μB'
+    >>> canonical("MeV")
+    'MeV'
     """
     text = unit.strip()
     if text in _FACTORS:
         return text
-    folded = text.lower().replace("**", "^")
-    if folded in _SPELLINGS:
-        return _SPELLINGS[folded]
-    same = [known for known in _FACTORS if known.lower() == folded]
-    return same[0] if len(same) == 1 else text
+    plain = unicodedata.normalize("NFC", text).replace("**", "^").replace("³", "^3")
+    above, *below = plain.split("/")
+    parts = [_symbol(above, {}), *(_symbol(part, _BELOW_THE_BAR) for part in below)]
+    folded = "/".join(parts)
+    return folded if folded in _FACTORS else text
+
+
+def _symbol(part: str, here: Mapping[str, str]) -> str:
+    """Return one side of a fraction bar in the house spelling, its power as it is."""
+    name, hat, power = part.strip().partition("^")
+    spellings = {**_IN_THIS_CASE, **here}
+    return spellings.get(name, _IN_ANY_CASE.get(name.lower(), name)) + hat + power
 
 
 def conversion_factor(source: str, destination: str) -> float:

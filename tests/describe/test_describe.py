@@ -97,6 +97,11 @@ def test_crystals_that_cannot_be_used_are_left_out_and_named(crystals, tmp_path)
     assert "left out" in str(found)
 
 
+def test_the_bundled_crystals_have_a_name(tmp_path):
+    found = describe("bundled", tmp_path / "out.parquet", preset="set2")
+    assert found.crystals == len(bundled())
+
+
 def test_isolated_atoms_are_counted(crystals, tmp_path):
     found = describe(crystals[:2], tmp_path / "out.parquet", {"name": "wacsf", "cutoff": 0.6})
     assert found.isolated == found.atoms > 0

@@ -192,8 +192,8 @@ def found_difference(low, high, seeds=5):
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (0.05, 0.15, "pre-trained helps: its error is 10.0 % lower than that of scratch"),
-        (-0.15, -0.05, "pre-trained hurts: its error is 10.0 % higher than that of scratch"),
+        (0.05, 0.15, "Pre-trained helps: its error is 10.0 % lower than that of scratch"),
+        (-0.15, -0.05, "Pre-trained hurts: its error is 10.0 % higher than that of scratch"),
         (-0.05, 0.15, "No evidence either way: the error of pre-trained comes out 5 % lower"),
         (-0.15, 0.05, "No evidence either way: the error of pre-trained comes out 5 % higher"),
     ],

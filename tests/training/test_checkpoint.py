@@ -90,10 +90,26 @@ def test_weights_of_another_shape_are_refused(saved):
 
 def test_a_model_that_gives_other_numbers_than_where_it_was_saved_is_refused(saved):
     card = json.loads((saved / "model.json").read_text())
-    card["golden"]["nodes"][0][0] += 1.0
+    card["golden"]["values"]["nodes"][0] += 1.0
     (saved / "model.json").write_text(json.dumps(card))
     with pytest.raises(CheckpointError, match="gives other numbers"):
         load_model(saved)
+
+
+def test_altered_numbers_of_the_head_are_found(saved):
+    card = json.loads((saved / "model.json").read_text())
+    card["objectives"][0]["fitted"]["mean"] += 1000.0
+    (saved / "model.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="gives other numbers"):
+        load_model(saved)
+
+
+def test_a_model_that_was_loaded_and_changed_can_be_saved_again(saved, crystals, tmp_path):
+    loaded = load_model(saved)
+    with torch.no_grad():
+        next(loaded.backbone.parameters()).add_(0.1)
+    again = load_model(save_model(loaded, tmp_path / "again", probes(crystals)).folder)
+    assert again.card["weights"]["sha256"] != loaded.card["weights"]["sha256"]
 
 
 def test_a_failing_write_leaves_the_last_good_checkpoint(trained, saved, crystals, monkeypatch):

@@ -22,9 +22,16 @@ def test_atom_budgets_even_out_the_batches(crystals):
     sizes = [
         int(crystals.atom_counts[plan.crystals_of(step)].sum()) for step in range(plan.per_epoch)
     ]
-    largest = int(crystals.atom_counts.max())
-    assert max(sizes) <= 50 + largest
-    assert min(sizes) >= 50 - 2 * largest
+    share, largest = int(crystals.atom_counts.sum()) / plan.per_epoch, crystals.atom_counts.max()
+    assert 50 <= share < 60
+    assert all(abs(size - share) <= largest for size in sizes)
+
+
+def test_a_crystal_larger_than_the_budget_leaves_no_batch_empty():
+    counts = torch.tensor([4] * 60 + [320] + [4] * 20 + [90, 70])
+    plan = BatchPlan(counts, 3, 1, atoms_per_batch=64)
+    for step in range(3 * plan.per_epoch):
+        assert len(plan.crystals_of(step)) > 0
 
 
 def test_batches_follow_from_seed_and_step_alone(crystals):

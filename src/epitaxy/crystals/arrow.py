@@ -25,6 +25,7 @@ from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, did_you_mean
 from epitaxy.units import canonical
 
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 LAYOUT = ("id", "numbers", "positions", "cell", "pbc")
 _MARK = {b"epitaxy": b"crystals 1"}  # schema metadata of the files that open_arrow maps
 
@@ -104,7 +105,8 @@ def _properties(
             if target is not None:
                 found[field.name] = target
     if targets is not None and (absent := [name for name in targets if name not in found]):
-        raise InputError(f"no numeric column '{absent[0]}'. {did_you_mean(absent[0], found)}")
+        known = [name for name in table.column_names if name not in LAYOUT]
+        raise InputError(f"no numeric column '{absent[0]}'. {did_you_mean(absent[0], known)}")
     return found, inputs
 
 
@@ -164,6 +166,7 @@ def is_mapped_form(path: str | os.PathLike[str]) -> bool:
 def open_arrow(path: str | os.PathLike[str]) -> Crystals:
     """Map a file of ``write_arrow``: nothing is read until it is used, whatever its size.
 
+    So nothing is screened either: overlapping atoms and repeated ids stay as they were written.
     The arrays lie read-only over the file; take ``crystals[indices]`` or ``.to(…)`` before
     changing values in place. Atomic numbers are 16-bit here, 64-bit in every batch.
     """
@@ -189,7 +192,7 @@ def open_arrow(path: str | os.PathLike[str]) -> Crystals:
         if described.get("role") == "input":
             inputs[field.name] = values
         else:
-            targets[field.name] = _declared(values, described)
+            targets[field.name] = _declared(field.name, values, described)
     return Crystals(
         numbers=_mapped(numbers.values),
         positions=_mapped(batch.column("positions").values).reshape(-1, 3),
@@ -257,7 +260,8 @@ def _target(table: pa.Table, field: pa.Field, counts: np.ndarray) -> Target | No
         values = table.column(field.name).cast(
             field.type if pa.types.is_floating(field.type) else pa.float64()
         )
-        return _declared(_tensor(_floating(values.to_numpy())), {"level": "crystal", **described})
+        described = {"level": "crystal", **described}
+        return _declared(field.name, _tensor(_floating(values.to_numpy())), described)
     if not (_is_list(field.type) and _is_number(field.type.value_type)):
         return None
     values, lengths = _flat(table, field.name)
@@ -281,7 +285,7 @@ def _target(table: pa.Table, field: pa.Field, counts: np.ndarray) -> Target | No
     if shape is None:
         shape = (3, 3) if level == "crystal" and width == 9 and field.name == "stress" else (width,)
         shape = () if level == "atom" and width == 1 else shape
-    return _declared(_tensor(whole.reshape(-1, *shape)), {**described, "level": level})
+    return _declared(field.name, _tensor(whole.reshape(-1, *shape)), {**described, "level": level})
 
 
 def _inferred_level(name: str, lengths: np.ndarray, counts: np.ndarray) -> str | None:
@@ -293,12 +297,17 @@ def _inferred_level(name: str, lengths: np.ndarray, counts: np.ndarray) -> str |
     return "crystal" if name == "stress" and (lengths[filled] == 9).all() else None
 
 
-def _declared(values: Tensor, described: dict[str, str]) -> Target:
+def _declared(name: str, values: Tensor, described: dict[str, str]) -> Target:
+    extensive = described.get("extensive", "false")
+    if extensive.strip().lower() not in _TRUTHS:
+        raise InputError(
+            f"column '{name}' declares extensive as '{extensive}': write true or false there."
+        )
     return Target(
         values=values,
         level="atom" if described["level"] == "atom" else "crystal",
         unit=canonical(described.get("unit", "")),
-        extensive=described.get("extensive") == "true",
+        extensive=_TRUTHS[extensive.strip().lower()],
     )
 
 

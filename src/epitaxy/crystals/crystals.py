@@ -137,6 +137,12 @@ class Crystals:
         """Return the same crystals with these targets in place of their own."""
         return replace(self, targets=dict(targets))
 
+    def chunks(self, atoms: int) -> list[Int[Tensor, " chunk"]]:
+        """Return the crystals' indices in consecutive chunks of about so many atoms."""
+        chunk = torch.div(self.offsets[1:] - 1, atoms, rounding_mode="floor")
+        _, sizes = torch.unique_consecutive(chunk, return_counts=True)
+        return list(torch.split(torch.arange(len(self)), sizes.tolist()))
+
     def target(self, name: str) -> Target:
         """Return a target; raises InputError that lists the known ones."""
         if name not in self.targets:

@@ -16,10 +16,12 @@ def solid_harmonics(
     They are the real and imaginary parts of (x + iy)ᵐ, each times a polynomial in z and r² that
     follows from the recurrence of the associated Legendre polynomials in their degree.
     """
-    x, y, z = vectors
-    square = (vectors * vectors).sum(0)
     if degree == 0:
         return torch.ones_like(vectors[:1])
+    if degree == 1:
+        return vectors
+    x, y, z = vectors
+    square = x * x + y * y + z * z
     found = [_polar_part(z, square, degree, 0)]
     real, imaginary = x, y
     for m in range(1, degree + 1):

@@ -39,7 +39,7 @@ class ReadReport:
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """Return the report as text for people."""
+        """Return the report as text for people; it names no more than ten of those skipped."""
         total = self.read + len(self.skipped)
         lines = [f"Read {self.read} of {total} crystals from {self.source} ({self.form})."]
         lines += [f"  note: {note}" for note in self.notes]
@@ -47,7 +47,7 @@ class ReadReport:
             lines.append(f"  skipped {len(self.skipped)}:")
             lines += [f"    {skipped}" for skipped in self.skipped[:_SHOWN]]
         if len(self.skipped) > _SHOWN:
-            lines.append(f"    … and {len(self.skipped) - _SHOWN} more")
+            lines.append(f"    and {len(self.skipped) - _SHOWN} more: see the report")
         return "\n".join(lines)
 
     def to_json(self) -> str:

@@ -18,7 +18,7 @@ from epitaxy.datasets.read_report import ReadLog, ReadReport
 from epitaxy.datasets.screening import LONELY, screen
 from epitaxy.datasets.sources import Harvest
 from epitaxy.datasets.structures import form_of_file
-from epitaxy.datasets.tables import Request
+from epitaxy.datasets.tables import MISSING, Request
 from epitaxy.errors import InputError, did_you_mean
 from epitaxy.units import conversion_factor, parse_target
 
@@ -30,7 +30,6 @@ _KNOWN_FORMS = (
     ".arrow or .csv file; a folder of structure files; a pandas DataFrame; ASE Atoms or pymatgen "
     "Structures, one or a list; Crystals"
 )
-_MISSING = frozenset(("", "nan", "na", "n/a", "none", "null", "-"))
 _WITHOUT_UNIT = ("", "1")
 
 
@@ -64,12 +63,16 @@ def read_with_report(
 ) -> tuple[Crystals, ReadReport]:
     """Return the crystals of a source, and what was left out, converted or worth knowing.
 
+    Every structure is screened for overlaps and repeated ids, those in memory too; only an
+    ``.arrow`` file of ours is mapped as it is, so that a million crystals open at once.
+
     Args:
         source: a CIF, POSCAR, extended XYZ, ASE database, JSON, Parquet, ``.arrow`` or CSV file; a
             folder of structure files, with ``id_prop.csv`` or ``targets.csv`` if there is one; a
             DataFrame; Atoms or Structures, one or a list; Crystals.
         targets: names, each with its unit if wished: ``"band_gap[eV]"``. A unit other than the one
-            that the source declares is converted to. None takes every numeric column.
+            that the source declares is converted to. None takes every numeric column; an empty
+            sequence takes none, and labels are not even looked at.
         extensive: the targets that grow with the size of the cell; True for all of them, False for
             none; by default as the source declares.
         strict: raise at the first structure or row that cannot be used, instead of skipping it.
@@ -83,6 +86,8 @@ def read_with_report(
     form, label, read = _recognized(source)
     log = ReadLog(strict=strict)
     harvest = read(source, Request(names, id_column), log)
+    if not len(harvest.crystals):
+        raise InputError(f"{label} holds no crystals.")
     crystals, keep = _with_columns(harvest, names, log)
     crystals = _declared(crystals, wanted, extensive, log)
     if not harvest.screened:
@@ -114,7 +119,7 @@ def _recognized(source: Source) -> tuple[str, str, Reader]:
         return (
             "Crystals",
             "Crystals in memory",
-            lambda crystals, *_: Harvest(crystals, sources.Rows("", len(crystals)), screened=True),
+            lambda crystals, *_: Harvest(crystals, sources.Rows("", len(crystals))),
         )
     if isinstance(source, str | os.PathLike):
         return _recognized_path(Path(source))
@@ -188,7 +193,10 @@ def _with_columns(
     known = {*found, *(_name_and_unit(header)[0] for header in harvest.columns)}
     for name in names or ():
         if name not in known:
-            raise InputError(f"there is no column or target '{name}'. {did_you_mean(name, known)}")
+            why = "" if known else " ".join(("", *log.notes))
+            raise InputError(
+                f"there is no column or target '{name}'. {did_you_mean(name, known)}{why}"
+            )
     for header, cells in harvest.columns.items():
         name, unit = _name_and_unit(header)
         if names is not None and name not in names:
@@ -227,7 +235,7 @@ def _as_numbers(cells: Sequence[Any]) -> tuple[np.ndarray, dict[int, str]]:
     wrong: dict[int, str] = {}
     truth = {"true": 1.0, "false": 0.0}
     for position, cell in enumerate(cells):
-        if cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING):
+        if cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING):
             continue
         try:
             text = cell.strip().lower() if isinstance(cell, str) else ""

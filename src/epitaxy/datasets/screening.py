@@ -8,12 +8,15 @@ from jaxtyping import Bool, Float, Int
 
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.elements import SYMBOLS
+from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.neighbors import build_graph, collapsed, filled_box
 from epitaxy.errors import InputError
 
 OVERLAP = 0.5  # Å; no two nuclei come closer in matter that anybody computes
 LONELY = 6.0  # Å; an atom without a neighbor up to here is called isolated
 _PAIRS_AT_ONCE = 1 << 17  # fits into a processor's cache
+_FAR = 1e4  # Å; beyond, single precision is too coarse for 0.5 Å
+_BINS = 50_000  # vesin divides by zero where a thin box is cut into more than twice as many
 _LARGE = 300  # atoms; beyond, a neighbor list beats all pairs
 
 
@@ -42,7 +45,7 @@ def screen(crystals: Crystals) -> Screening:
         one = crystals[c]
         try:
             reason = _closest_pair(one)
-            lonely = len(build_graph(one, LONELY).isolated) if reason is None else 0
+            lonely = len(_pairs_within(one, LONELY).isolated) if reason is None else 0
         except InputError as error:
             reason, lonely = str(error), 0
         if reason is not None:
@@ -114,14 +117,16 @@ def _squared_distances(
     pbc: Bool[np.ndarray, "crystals 3"],
 ) -> Float[np.ndarray, "crystals atoms atoms"]:
     """Return |r_ij|² of the images next in fractional coordinates, through the metric tensor."""
+    far = max(np.abs(box).max(), np.abs(positions).max()) > _FAR
+    precision = np.float64 if far else np.float32
     fractional = positions @ inverse
     fractional -= np.where(pbc[:, None, :], np.rint(fractional), 0.0)
-    metric = (box @ box.swapaxes(1, 2)).astype(np.float32)[:, :, :, None, None]
+    metric = (box @ box.swapaxes(1, 2)).astype(precision)[:, :, :, None, None]
     steps = []
     for axis in range(3):
-        along = fractional[:, :, axis].astype(np.float32)
+        along = fractional[:, :, axis].astype(precision)
         step = along[:, :, None] - along[:, None, :]
-        steps.append(step - np.where(pbc[:, axis, None, None], np.rint(step), np.float32(0)))
+        steps.append(step - np.where(pbc[:, axis, None, None], np.rint(step), precision(0)))
     squares = np.zeros_like(steps[0])
     for i in range(3):
         squares += metric[:, i, i] * steps[i] ** 2
@@ -141,8 +146,20 @@ def _groups(
             yield alike[start : start + at_once], size
 
 
+def _pairs_within(one: Crystals, cutoff: float) -> Graph:
+    """Return the pairs up to a cutoff, searched farther where the box is large beside it."""
+    pbc = one.pbc.numpy()
+    inverse = np.linalg.inv(filled_box(one.cell.numpy().astype(np.float64), pbc))[0]
+    spread = np.ptp(one.positions.numpy() @ inverse, axis=0)
+    extent = np.where(pbc[0], 1.0, spread) / np.linalg.norm(inverse, axis=0)
+    reach = cutoff
+    while np.maximum(extent / reach, 1.0).prod() > _BINS:
+        reach *= 2
+    return build_graph(one, reach).within(cutoff)
+
+
 def _closest_pair(one: Crystals) -> str | None:
-    graph = build_graph(one, OVERLAP)
+    graph = _pairs_within(one, OVERLAP)
     if not graph.edge_total:
         return None
     distances = graph.distances()

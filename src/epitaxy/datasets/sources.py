@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.crystals.exchange import (
+    TargetDeclaration,
     from_arrow,
     from_ase,
     from_pymatgen,
@@ -23,6 +24,7 @@ from epitaxy.datasets.read_report import ReadLog
 from epitaxy.datasets.structures import (
     FILE_FORMS,
     STRUCTURE_FORMS,
+    MissingPackageError,
     is_structure_file,
     parsed_structure,
     structures_in_file,
@@ -38,6 +40,7 @@ from epitaxy.datasets.tables import (
 from epitaxy.errors import InputError
 
 _PROGRESS_FROM = 200
+_FOLDER_TABLES = ("targets.csv", "id_prop.csv")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Origin:
 class Harvest:
     """Crystals with their origins, and the cells of a table: name → one raw cell per crystal.
 
-    ``screened`` says that the crystals were looked through when they were written.
+    ``screened`` says that the crystals are not to be looked through: they are mapped, not read.
     """
 
     crystals: Crystals
@@ -76,13 +79,14 @@ class _Item:
 
 def read_structure_file(path: Path, request: Request, log: ReadLog) -> Harvest:
     """Read one CIF, POSCAR, (extended) XYZ file or ASE database."""
-    return _harvest(_items_of_file(path, log), log)
+    return _harvest(_items_of_file(path, log), request, log)
 
 
 def read_structure_files(paths: Sequence[Path], request: Request, log: ReadLog) -> Harvest:
     """Read several structure files without a table."""
     files = _with_progress(paths, "reading structures")
-    return _harvest((item for path in files for item in _items_of_file(Path(path), log)), log)
+    items = (item for path in files for item in _items_of_file(Path(path), log))
+    return _harvest(items, request, log)
 
 
 def read_folder(folder: Path, request: Request, log: ReadLog) -> Harvest:
@@ -93,8 +97,13 @@ def read_folder(folder: Path, request: Request, log: ReadLog) -> Harvest:
             f"the folder {folder} holds no structure files ({STRUCTURE_FORMS}). Name the one file "
             "to be read if it is a table, a database or an Arrow file."
         )
-    tables = [folder / name for name in ("targets.csv", "id_prop.csv")]
-    found = [path for path in tables if path.is_file()] or sorted(folder.glob("*.csv"))
+    tables = sorted(folder.glob("*.csv"))
+    found = [path for path in tables if path.name in _FOLDER_TABLES]
+    if others := [path.name for path in tables if path not in found]:
+        log.note(
+            f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} ignored: targets are read "
+            f"from {' or '.join(_FOLDER_TABLES)}."
+        )
     if len(found) > 1:
         raise InputError(
             f"the folder {folder} holds several tables ({', '.join(p.name for p in found)}): keep "
@@ -132,7 +141,7 @@ def read_parquet_file(path: Path, request: Request, log: ReadLog) -> Harvest:
 
 
 def read_arrow_file(path: Path, request: Request, log: ReadLog) -> Harvest:
-    """Map our own ``.arrow`` file; read any other as a table."""
+    """Map our own ``.arrow`` file as it is, unscreened; read any other as a table."""
     if is_mapped_form(path):
         crystals = open_arrow(path)
         return Harvest(crystals, Rows(str(path), len(crystals)), screened=True)
@@ -158,7 +167,7 @@ def read_objects(structures: Sequence[Any], request: Request, log: ReadLog) -> H
     items = (
         _Item(one, _own_id(one) or str(row), Origin("", row)) for row, one in enumerate(structures)
     )
-    return _harvest(items, log)
+    return _harvest(items, request, log)
 
 
 class Rows(Sequence[Origin]):
@@ -174,14 +183,15 @@ class Rows(Sequence[Origin]):
         return Origin(self.file, range(self.length)[row])
 
 
-def _harvest(items: Iterable[_Item], log: ReadLog) -> Harvest:
+def _harvest(items: Iterable[_Item], request: Request, log: ReadLog) -> Harvest:
     """Turn structures into crystals; those that cannot be are skipped."""
     parts: list[Crystals] = []
     kept: list[_Item] = []
+    declared: Mapping[str, TargetDeclaration] | None = {} if request.targets == () else None
     for item in items:
         try:
             convert = from_pymatgen if hasattr(item.structure, "site_properties") else from_ase
-            crystal = replace(convert([item.structure]), ids=(item.id,))
+            crystal = replace(convert([item.structure], declared), ids=(item.id,))
         except InputError as error:
             log.skip(item.origin.file, item.origin.row, item.id, str(error))
             continue
@@ -216,6 +226,8 @@ def _items_of_file(path: Path, log: ReadLog) -> Iterator[_Item]:
                 count = len(items)
                 called = _own_id(structure) or name or (f"{stem}-{count}" if count else stem)
                 items.append(_Item(structure, called, Origin(str(path), count or None), values))
+        except MissingPackageError:
+            raise
         except InputError as error:
             fault = error
     yield from items
@@ -225,8 +237,9 @@ def _items_of_file(path: Path, log: ReadLog) -> Iterator[_Item]:
 
 def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
     column = structure_column(table)
-    ids = ids_of_rows(table, column, request)
+    ids = ids_of_rows(table, column, request, log)
     others = [name for name in table.columns if name != column and name != request.id_column]
+    others = [] if request.targets == () else others
 
     def items() -> Iterator[_Item]:
         positions = _with_progress(range(len(table.rows)), "reading structures")
@@ -237,6 +250,8 @@ def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
                     structure, file = parsed_structure(
                         table.columns[column][position], table.folder
                     )
+            except MissingPackageError:
+                raise
             except InputError as error:
                 log.skip(table.file, row, name, str(error))
                 continue
@@ -244,13 +259,13 @@ def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
             called = name or _own_id(structure) or str(position)
             yield _Item(structure, called, Origin(file or table.file, row), cells)
 
-    return _harvest(items(), log)
+    return _harvest(items(), request, log)
 
 
 def _harvest_of_arrow(table: pa.Table, path: Path, request: Request, log: ReadLog) -> Harvest:
     if {"numbers", "positions"} <= set(table.column_names):
         try:
-            crystals = from_arrow(table)
+            crystals = from_arrow(table, request.targets)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         return Harvest(crystals, Rows(str(path), len(crystals)))

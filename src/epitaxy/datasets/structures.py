@@ -3,7 +3,7 @@
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ FILE_FORMS = {  # suffix -> form
 STRUCTURE_FORMS = ".cif, POSCAR, CONTCAR, .vasp, .xyz, .extxyz, .json"
 _NO_STRUCTURES = ("atom_init.json",)  # CGCNN keeps its element vectors beside the CIFs
 _Found = tuple[Any, str | None, Mapping[str, Any]]  # structure, id, values that belong to it
+
+
+class MissingPackageError(InputError):
+    """A package is not installed, so that no structure of this form can be read."""
 
 
 def form_of_file(path: Path) -> str | None:
@@ -120,7 +124,18 @@ def _found_in_file(path: Path, form: str | None) -> Iterator[_Found]:
         yield from ((atoms, None, {}) for atoms in iread(path, index=":", format=form))
 
 
+def _require_pymatgen(form: str) -> None:
+    try:
+        import pymatgen.core  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{form} is read with pymatgen, which cannot be imported ({error}): pip install "
+            "pymatgen."
+        ) from error
+
+
 def _structures_in_cif(text: str) -> Iterator[Any]:
+    _require_pymatgen("CIF")
     from pymatgen.io.cif import CifParser
 
     if not text.strip():
@@ -142,15 +157,25 @@ def _rows_of_database(path: Path) -> Iterator[_Found]:
         if file.read(15) != b"SQLite format 3":  # ASE would make a new database in its place
             raise InputError("it is no ASE database (SQLite).")
     with connect(path) as database:
+        names = [row.get("name") for row in database.select(include_data=False)]
+        keys = ("material_id",) if repeats(names) else ("material_id", "name")
         for row in database.select():
             values = dict(row.key_value_pairs)
-            named = (str(values[key]) for key in ("material_id", "name") if key in values)
+            named = (str(values[key]) for key in keys if key in values)
             yield row.toatoms(), next(named, str(row.id)), values
+
+
+def repeats(names: Sequence[Any]) -> bool:
+    """Return whether a name stands twice among those that are there."""
+    there = [name for name in names if name is not None]
+    return len(set(there)) < len(there)
 
 
 def _from_dictionary(content: Any) -> Any:
     if not (isinstance(content, dict) and is_structure(content)):
         raise InputError("it holds no structure: 'lattice' and 'sites' are expected.")
+    if "lattice_mat" not in content:
+        _require_pymatgen("pymatgen's JSON")
     try:
         if "lattice_mat" in content:  # JARVIS
             from ase import Atoms

@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from epitaxy.datasets.structures import FILE_FORMS, file_named, is_structure
+from epitaxy.datasets.read_report import ReadLog
+from epitaxy.datasets.structures import FILE_FORMS, file_named, is_structure, repeats
 from epitaxy.errors import InputError, did_you_mean
 
 _ID_COLUMNS = ("id", "material_id", "mpid", "jid", "identifier", "name")
+MISSING = frozenset(("", "nan", "na", "n/a", "none", "null", "-"))
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller wants of a source: names of targets (None = all) and a column of ids."""
+    """What the caller wants of a source: names of targets (None = all) and a column of ids.
+
+    Where no target is wanted, columns of labels are not even looked at.
+    """
 
     targets: tuple[str, ...] | None = None
     id_column: str | None = None
@@ -34,6 +39,8 @@ class Table:
 
 def structure_column(table: Table) -> str:
     """Return the first column that holds structures, else the first that names existing files."""
+    if not table.rows:
+        raise InputError(f"{table.file or 'the table'} has no rows: give it one per structure.")
     for looks_right in (
         is_structure,
         lambda cell: isinstance(cell, str) and file_named(cell, table.folder) is not None,
@@ -48,13 +55,25 @@ def structure_column(table: Table) -> str:
     )
 
 
-def ids_of_rows(table: Table, structures: str, request: Request) -> Sequence[str | None]:
-    """Return what names each row: the column asked for, one of the usual, or the file names."""
+def ids_of_rows(
+    table: Table, structures: str, request: Request, log: ReadLog
+) -> Sequence[str | None]:
+    """Return what names each row: the column asked for, one of the usual, or the file names.
+
+    A column ``name`` is passed over, with a note, where two rows share a name: polymorphs do.
+    """
     wanted = request.id_column
     if wanted is not None and wanted not in table.columns:
         raise InputError(f"no column '{wanted}' for the ids. {did_you_mean(wanted, table.columns)}")
     folded = {name.lower(): name for name in table.columns}
     named = wanted or next((folded[name] for name in _ID_COLUMNS if name in folded), None)
+    usual = named is not None and named not in (wanted, structures)
+    if usual and named == folded.get("name") and repeats([_text(cell) for cell in table.columns[named]]):
+        log.note(
+            f"column '{named}' holds a name twice, so the crystals have their ids from their "
+            "files or rows: choose a column with id_column."
+        )
+        named = None
     if named is None and all(
         isinstance(cell, str) and "\n" not in cell for cell in table.columns[structures]
     ):
@@ -63,8 +82,12 @@ def ids_of_rows(table: Table, structures: str, request: Request) -> Sequence[str
         return [None] * len(table.rows)
     cells = table.columns[named]
     if named != structures:
-        return [str(cell) for cell in cells]
+        return [_text(cell) for cell in cells]
     return [Path(cell).stem if Path(cell).suffix in FILE_FORMS else str(cell) for cell in cells]
+
+
+def _text(cell: Any) -> str | None:
+    return None if cell is None or cell != cell or cell == "" else str(cell)
 
 
 def csv_table(path: Path, request: Request) -> Table:
@@ -91,7 +114,7 @@ def csv_table(path: Path, request: Request) -> Table:
     finally:
         csv.field_size_limit(longest)
     header = rows[0]
-    if path.name == "id_prop.csv" and any(_is_numeric(cell) for cell in header[1:]):
+    if path.name == "id_prop.csv" and not _is_header(header, path.parent):
         header = ["id", *_names_of_values(path, len(header) - 1, request)]
     else:
         rows, lines = rows[1:], lines[1:]
@@ -107,7 +130,7 @@ def csv_table(path: Path, request: Request) -> Table:
 
 def _names_of_values(path: Path, count: int, request: Request) -> list[str]:
     """Return names for the columns of a table without header: the caller's, if as many."""
-    if request.targets is None:
+    if not request.targets:
         return ["target"] if count == 1 else [f"target_{k}" for k in range(1, count + 1)]
     if len(request.targets) != count:
         raise InputError(
@@ -116,6 +139,13 @@ def _names_of_values(path: Path, count: int, request: Request) -> list[str]:
             "order, or give the file a header and the name targets.csv."
         )
     return list(request.targets)
+
+
+def _is_header(first: Sequence[str], folder: Path) -> bool:
+    """Return whether a first row names columns: it has no file, no number, but words."""
+    if file_named(first[0], folder) is not None or any(_is_numeric(cell) for cell in first[1:]):
+        return False
+    return any(cell.lower() not in MISSING for cell in first[1:])
 
 
 def _is_numeric(cell: str) -> bool:

@@ -1,14 +1,9 @@
 """Scratch against pre-trained on the same splits, with the same tuning, in every detail."""
 
-import json
-import multiprocessing
-import os
-import signal
+import math
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +11,24 @@ from typing import Any
 import pandas as pd
 import torch
 
-from epitaxy.crystals.arrow import open_arrow, write_arrow
+from epitaxy.crystals.arrow import write_arrow
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
-from epitaxy.errors import EpitaxyError, InputError, TrainingError
+from epitaxy.errors import InputError, TrainingError
+from epitaxy.evaluation.fits import Job, run_fits
 from epitaxy.evaluation.metrics import mean_absolute_error
 from epitaxy.evaluation.protocol import Protocol, make_protocol, setting_name, settings_grid
 from epitaxy.evaluation.statistics import PairedDifference, verdict
 from epitaxy.evaluation.summary import compare_contenders, summarize
 from epitaxy.registry import settings_of
 from epitaxy.training.checkpoint import CARD_FILE, Model, load_model, save_model
-from epitaxy.training.files import write_atomically, write_json
+from epitaxy.training.files import write_atomically
 from epitaxy.training.finetune import (
     Ancestor,
     as_model,
     finetune_recipe,
     lineage,
+    source_name,
     warn_of_new_elements,
     with_target_only,
 )
@@ -39,7 +36,7 @@ from epitaxy.training.predict import formulas, predict_values
 from epitaxy.training.pretrain import load_crystals
 from epitaxy.training.recipe import Recipe, load_recipe
 from epitaxy.training.run import claim_folder
-from epitaxy.training.train import probes, train
+from epitaxy.training.train import labels_seen, probes
 from epitaxy.units import parse_target
 
 SCRATCH, PRETRAINED, DUMMY = "scratch", "pre-trained", "dummy"
@@ -47,7 +44,6 @@ GRID: Mapping[str, Sequence[Any]] = {
     "training.learning_rate": (5e-4, 1e-3, 2e-3),
     "training.epochs": (30, 60),
 }
-RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,22 +74,6 @@ class Comparison:
         return self.sentence
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One fine-tuning of a comparison: everything that a worker process needs."""
-
-    folder: Path
-    crystals: Path
-    ancestor: Path | None
-    contender: str
-    seed: int
-    setting: Mapping[str, Any]
-    recipe: Recipe
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
-
-
 def run_comparison(
     data: Any,
     target: str,
@@ -116,13 +96,16 @@ def run_comparison(
 
     Both contenders get, for every seed, the same training and validation crystals and the same
     grid of settings; each takes the setting with the lowest validation error. The test crystals
-    are the same for all seeds and are looked at once. A finished fit is not made again when the
-    same command is given.
+    are the same for all seeds; only the chosen fits predict them, at the end. A finished fit is
+    not made again when the same command is given.
+
+    Raises InputError where the pre-trained weights have seen labels of this very target.
     """
     ancestor = as_model(from_)
     if ancestor is None:
         raise InputError("a comparison needs pre-trained weights: name a run with --from.")
     name, _ = parse_target(target)
+    _refuse_known_labels(ancestor, name)
     base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     grows = (name,) if extensive is True else extensive or ()
     crystals, notes = load_crystals(
@@ -134,27 +117,33 @@ def run_comparison(
         notes.append(f"{missing} crystals have no value of '{name}': left out.")
     if warning := warn_of_new_elements(ancestor, crystals):
         notes.append(warning)
+    if others := labels_seen(ancestor):
+        notes.append(f"the pre-training read labels of {', '.join(others)}.")
+    _refuse_double_ids(crystals)
     protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
     settings = settings_grid(GRID if grid is None else grid)
-    base = finetune_recipe(base, name, None, {"backbone": {}})
+    base = finetune_recipe(base, name, None, {"backbone": {}, "data.source": source_name(data)})
     identity = {
         "kind": "compare",
         "recipe": base.model_dump(mode="json"),
         "grid": settings,
         "data": {"fingerprint": fingerprint(crystals), "crystals": len(crystals)},
-        "sizes": {"train": protocol.train_size, "test": len(protocol.test), "seeds": seeds},
+        "sizes": {"train": protocol.train_size, "test": len(protocol.test)},
         "split_seed": split_seed,
         "ancestor": lineage(ancestor)["sha256"],
     }
     path = Path(out or Path("runs") / f"compare-{name}-{ancestor.name}")
-    folder = claim_folder(path, identity, overwrite)
+    folder = claim_folder(path, identity, overwrite, ancestor.folder)
     began = time.monotonic()
-    folder.begin()
-    protocol.write(path / "splits.json", crystals.ids)
-    todo = list(_jobs(path, crystals, ancestor, protocol, settings, base))
-    _run_jobs(todo, jobs, progress)
-    comparison = _collect(path, crystals, name, todo, protocol, tuple(notes))
-    folder.end(time.monotonic() - began, comparison.sentence)
+    for note in notes if progress else ():
+        print(note, file=sys.stderr)
+    with folder.held():
+        folder.begin({"seeds": seeds})
+        protocol.write(path / "splits.json", crystals.ids)
+        todo = list(_jobs(path, crystals, ancestor, protocol, settings, base))
+        run_fits(todo, jobs, progress)
+        comparison = _collect(path, crystals, name, todo, protocol, tuple(notes))
+        folder.end(time.monotonic() - began, comparison.sentence)
     return comparison
 
 
@@ -176,7 +165,10 @@ def _jobs(
     for seed, split in protocol.seeds.items():
         for setting in settings:
             for contender in (SCRATCH, PRETRAINED):
-                recipe = base.altered({"seed": seed, "backbone": backbone, **setting})
+                changes = {"seed": seed, "backbone": backbone, **setting}
+                if contender == SCRATCH:  # a random encoder must be free to learn
+                    changes |= {"training.freeze": "none", "training.encoder_rate": 1.0}
+                recipe = base.altered(changes)
                 yield Job(
                     folder=path / "fits" / f"{contender}-seed{seed}-{setting_name(setting)}",
                     crystals=source,
@@ -187,97 +179,7 @@ def _jobs(
                     recipe=recipe,
                     train=split.train,
                     validation=split.validation,
-                    test=protocol.test,
                 )
-
-
-def run_job(job: Job) -> None:
-    """Fine-tune, predict the test crystals, and write both; does nothing if that is done."""
-    if (job.folder / RESULT_FILE).is_file():
-        return
-    crystals = open_arrow(job.crystals)
-    ancestor = None if job.ancestor is None else load_model(job.ancestor)
-    training = crystals[list(job.train)]
-    trained = train(
-        job.recipe,
-        training,
-        crystals[list(job.validation)],
-        ancestor,
-        folder=job.folder,
-    )
-    save_model(trained.model, job.folder, probes(training))
-    target = trained.model.targets[0]
-    values = {
-        part: predict_values(trained.model, crystals[list(rows)])[target][0].double().tolist()
-        for part, rows in (("validation", job.validation), ("test", job.test))
-    }
-    result = {
-        "values": values,
-        "rows": trained.fitted.rows,
-        "best_epoch": trained.fitted.best_epoch,
-        "seconds": round(trained.fitted.seconds, 2),
-    }
-    write_json(job.folder / RESULT_FILE, result)
-    (job.folder / "resume.ckpt").unlink(missing_ok=True)
-
-
-def _run_jobs(todo: Sequence[Job], jobs: int | None, progress: bool) -> None:
-    """Run the fits that are not done, several processes at a time, one core each."""
-    waiting = [job for job in todo if not (job.folder / RESULT_FILE).is_file()]
-    if not waiting:
-        return
-    cores = os.cpu_count() or 1
-    workers = max(1, min(jobs or cores, len(waiting)))
-    if progress:
-        done = len(todo) - len(waiting)
-        print(f"{len(todo)} fits, {done} done before; {workers} at a time", file=sys.stderr)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(max(1, cores // workers),)
-    )
-    futures: dict[Future, Job] = {pool.submit(run_job, job): job for job in waiting}
-    began = time.monotonic()
-    try:
-        for count, future in enumerate(as_completed(futures), start=1):
-            _raise_with_name(future, futures[future])
-            if progress:
-                left = (time.monotonic() - began) / count * (len(waiting) - count)
-                print(
-                    f"fit {count}/{len(waiting)}: {futures[future].folder.name} · "
-                    f"{left / 60:.1f} min left",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(getattr(pool, "_processes", {}).values()):
-            process.terminate()
-        raise
-    pool.shutdown()
-
-
-def _raise_with_name(future: Future, job: Job) -> None:
-    try:
-        future.result()
-    except EpitaxyError as error:
-        raise TrainingError(
-            f"the fit {job.folder.name} failed: {error} Those that had ended are kept; the same "
-            "command goes on from there."
-        ) from error
-
-
-def _start_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent has been killed: nobody would take its results."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _collect(
@@ -288,33 +190,31 @@ def _collect(
     protocol: Protocol,
     notes: tuple[str, ...],
 ) -> Comparison:
-    truth = crystals.target(target).values.double()
-    results = {job: json.loads((job.folder / RESULT_FILE).read_text()) for job in todo}
-    errors = {
-        job: mean_absolute_error(truth[list(job.validation)].numpy(), found["values"]["validation"])
-        for job, found in results.items()
-    }
+    errors = {job: _validation_error(job, crystals, target) for job in todo}
     chosen = _choose(errors)
     predictions = pd.concat(
         [
             *(_dummy(crystals, target, protocol, seed) for seed in protocol.seeds),
-            *(_predictions(crystals, target, one, results[one]) for one in chosen),
+            *(_predictions(crystals, target, protocol, job) for job in chosen),
         ],
         ignore_index=True,
     )
     tuning = pd.DataFrame(
         [
             {
-                "contender": one.contender,
-                "seed": one.seed,
-                "setting": setting_name(one.setting),
+                "contender": job.contender,
+                "seed": job.seed,
+                "setting": setting_name(job.setting),
                 "validation_mae": error,
-                "chosen": one in chosen,
+                "chosen": job in chosen,
             }
-            for one, error in errors.items()
+            for job, error in errors.items()
         ]
     )
-    curves = pd.concat([_curves(one, results[one]) for one in chosen], ignore_index=True)
+    diverged = sum(not math.isfinite(error) for error in errors.values())
+    if diverged:
+        notes = (*notes, f"{diverged} of {len(errors)} fits diverged; they were not chosen.")
+    curves = pd.concat([_curves(job) for job in chosen], ignore_index=True)
     table = summarize(predictions, reference=SCRATCH, train_size=protocol.train_size)
     difference = compare_contenders(predictions, PRETRAINED, SCRATCH)
     unit = crystals.target(target).unit
@@ -329,18 +229,35 @@ def _collect(
     return Comparison(sentence, difference, table, predictions, curves, tuning, path, notes)
 
 
+def _validation_error(job: Job, crystals: Crystals, target: str) -> float:
+    """Return a fit's mean absolute error on its validation crystals; infinite if it diverged."""
+    found = job.result
+    if "failed" in found:
+        return math.inf
+    truth = crystals.target(target).values.double()[list(job.validation)]
+    return mean_absolute_error(truth.numpy(), found["validation"])
+
+
 def _choose(errors: Mapping[Job, float]) -> list[Job]:
     """Return, for every contender and seed, the fit with the lowest validation error."""
     groups: dict[tuple[str, int], list[Job]] = {}
-    for one in errors:
-        groups.setdefault((one.contender, one.seed), []).append(one)
-    return [min(group, key=lambda one: errors[one]) for group in groups.values()]
+    for job in errors:
+        groups.setdefault((job.contender, job.seed), []).append(job)
+    best = [min(group, key=lambda job: errors[job]) for group in groups.values()]
+    for job in best:
+        if not math.isfinite(errors[job]):
+            raise TrainingError(
+                f"every setting of {job.contender}, seed {job.seed}, diverged: "
+                f"{job.result['failed']} Give lower learning rates with --grid."
+            )
+    return best
 
 
-def _predictions(
-    crystals: Crystals, target: str, job: Job, result: Mapping[str, Any]
-) -> pd.DataFrame:
-    return _records(crystals, target, job.test, job.contender, job.seed, result["values"]["test"])
+def _predictions(crystals: Crystals, target: str, protocol: Protocol, job: Job) -> pd.DataFrame:
+    """Return the test predictions of a chosen fit."""
+    test = crystals[list(protocol.test)].with_targets({})
+    values = predict_values(load_model(job.folder), test)[target][0].double().tolist()
+    return _records(crystals, target, protocol.test, job.contender, job.seed, values)
 
 
 def _dummy(crystals: Crystals, target: str, protocol: Protocol, seed: int) -> pd.DataFrame:
@@ -380,7 +297,7 @@ def _records(
     )
 
 
-def _curves(job: Job, result: Mapping[str, Any]) -> pd.DataFrame:
+def _curves(job: Job) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -391,7 +308,7 @@ def _curves(job: Job, result: Mapping[str, Any]) -> pd.DataFrame:
                 "metric": "mae",
                 "value": row["property/mae"],
             }
-            for row in result["rows"]
+            for row in job.result["rows"]
         ]
     )
 
@@ -400,3 +317,19 @@ def _require_crystal_level(crystals: Crystals, target: str) -> None:
     level = crystals.target(target).level
     if level != "crystal":
         raise InputError(f"'{target}' is a property of {level}s; compare takes one of crystals.")
+
+
+def _refuse_known_labels(ancestor: Model, target: str) -> None:
+    if target in labels_seen(ancestor):
+        raise InputError(
+            f"the weights of '{ancestor.name}' were trained on labels of '{target}': test crystals "
+            "may be among them. Compare weights that never read this target."
+        )
+
+
+def _refuse_double_ids(crystals: Crystals) -> None:
+    seen: set[str] = set()
+    for text in crystals.ids:
+        if text in seen:
+            raise InputError(f"two crystals have the id '{text}': every crystal needs its own.")
+        seen.add(text)

@@ -1,7 +1,7 @@
 """Who trains on what: the same test crystals for everybody, never seen before the end."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,11 @@ def settings_grid(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """
     combinations: list[dict[str, Any]] = [{}]
     for key, values in grid.items():
-        combinations = [{**one, key: value} for one in combinations for value in values]
+        if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
+            raise InputError(f"the grid's {key} = {values!r} is no list of values to choose from.")
+        plain = [value.item() if hasattr(value, "item") else value for value in values]
+        distinct = [v for place, v in enumerate(plain) if v not in plain[:place]]
+        combinations = [{**one, key: value} for one in combinations for value in distinct]
     return combinations
 
 

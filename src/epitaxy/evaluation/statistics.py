@@ -257,7 +257,7 @@ def verdict(
     if difference.seeds < FEWEST_SEEDS:
         short = f"({difference.seeds} of at least {FEWEST_SEEDS})"
         return f"Too few seeds to trust {short}: {sentence}."
-    return f"{sentence}."
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _turned(estimate: list[float]) -> list[float]:

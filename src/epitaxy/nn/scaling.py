@@ -53,7 +53,10 @@ class ChannelScaler:
         mean, std = sample.mean(0), sample.std(0, unbiased=False)
         alive = torch.nonzero(std > DEAD_BELOW).flatten()
         if not len(alive):
-            raise InputError(f"all {values.shape[1]} channels are constant: nothing to learn here.")
+            raise InputError(
+                f"all {values.shape[1]} channels of the labels are the same for all {len(values)} "
+                "atoms of the sample: there is nothing to learn. Are these isolated atoms?"
+            )
         if not standardize:
             alive = torch.arange(values.shape[1])
             mean, std = torch.zeros_like(mean), torch.ones_like(std)

@@ -64,6 +64,14 @@ class View:
         )
 
 
+@runtime_checkable
+class Predicts(Protocol):
+    """An objective that predicts its first target in the target's unit."""
+
+    def predict(self, encode: Encode, head: nn.Module, graph: Graph) -> Tensor:
+        """Return one value per crystal, or per atom."""
+
+
 class Objective(Component):
     """A frozen dataclass of constants; ``prepare`` returns a copy that carries fitted numbers.
 

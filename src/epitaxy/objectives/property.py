@@ -99,7 +99,7 @@ class Property(Objective):
     def view(
         self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator
     ) -> View:
-        """Return the graph and the target as it was measured."""
+        """Return the graph and the standardized target."""
         target = crystals.target(self.target)
         declared = {"level": target.level, "unit": target.unit, "extensive": target.extensive}
         for key, value in declared.items():
@@ -108,7 +108,9 @@ class Property(Objective):
                     f"target '{self.target}' has {key} {value!r} here, but {key} "
                     f"{self.declaration[key]!r} where the objective was prepared."
                 )
-        return View(graphs=(build_graph(crystals),), labels={self.target: target})
+        return View(
+            graphs=(build_graph(crystals),), labels={self.target: self._scaled(target, crystals)}
+        )
 
     def head(self, backbone: Backbone) -> nn.Module:
         """Return a perceptron from an atom's representation to its share of the property."""
@@ -126,25 +128,31 @@ class Property(Objective):
         graph = view.graphs[0]
         wanted = view.labels[self.target].values
         present = view.labels[self.target].present()
-        predicted = self.predict(encode, head, graph)
-        scale = self.declaration["std"] * self._sizes(graph)
-        error_sizes = torch.where(present, predicted - wanted, 0.0)
-        scaled = error_sizes / scale
+        sizes = self._sizes(graph.crystals)
+        error = torch.where(present, head(encode(graph), graph).squeeze(-1) / sizes - wanted, 0.0)
         count = present.sum().clamp(min=1)
-        loss = _LOSSES[self.loss_kind](scaled, torch.zeros_like(scaled), reduction="sum") / count
-        return {"loss": loss, "mae": (error_sizes.abs().sum() / count).detach()}
+        loss = _LOSSES[self.loss_kind](error, torch.zeros_like(error), reduction="sum") / count
+        size = (error.detach() * sizes).abs().sum() / count
+        return {"loss": loss, "mae": self.declaration["std"] * size}
 
     def predict(self, encode: Encode, head: nn.Module, graph: Graph) -> Float[Tensor, " rows"]:
         """Return the property of every crystal (or atom) in the target's unit."""
-        output = head(encode(graph), graph).squeeze(-1)
-        return self.declaration["mean"] * self._sizes(graph) + self.declaration["std"] * output
+        output = head(encode(graph), graph).squeeze(-1).double()
+        sizes = self._sizes(graph.crystals)
+        return self.declaration["mean"] * sizes + self.declaration["std"] * output
 
     def label(self, values: Tensor) -> Target:
         """Return predicted values with the target's declaration."""
         declared = self.declaration
         return Target(values, declared["level"], declared["unit"], declared["extensive"])
 
-    def _sizes(self, graph: Graph) -> Tensor | float:
+    def _scaled(self, target: Target, crystals: Crystals) -> Target:
+        """Return standardized labels, in double precision: large totals keep their digits."""
+        values = target.values.double() / self._sizes(crystals)
+        values = (values - self.declaration["mean"]) / self.declaration["std"]
+        return Target(values, level=target.level)
+
+    def _sizes(self, crystals: Crystals) -> Tensor | float:
         if self.declaration["pooling"] == "sum" and self.declaration["level"] == "crystal":
-            return graph.crystals.atom_counts.to(graph.crystals.positions.dtype)
+            return crystals.atom_counts
         return 1.0

@@ -1,7 +1,8 @@
 """What happens besides the optimization: records, best weights, resume state, progress."""
 
 import json
-import signal
+import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -124,6 +125,11 @@ class BestWeights(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, learner: LightningModule) -> None:
         """Compare the row that the history has just closed."""
         row = self.history.last("validation")
+        if not math.isfinite(row["loss"]):
+            raise TrainingError(
+                f"the validation loss became {row['loss']} in epoch {row['epoch']}: lower the "
+                "learning rate, or look at the validation crystals."
+            )
         if row["loss"] < self.loss:
             self.loss, self.epoch, self.waited = row["loss"], row["epoch"], 0
             self.weights = {
@@ -180,20 +186,7 @@ class ResumeState(Callback):
         self.file, self.seconds = folder / RESUME_FILE, 60.0 * minutes
         self._written = time.monotonic()
         self._asked_to_stop = False
-        self._previous: Any = None
-
-    def on_fit_start(self, trainer: Trainer, learner: LightningModule) -> None:
-        """Take Ctrl-C as a wish to stop after the current step; a second one stops at once."""
-        try:
-            self._previous = signal.signal(signal.SIGINT, self._ask_to_stop)
-        except ValueError:  # not in the main thread: Ctrl-C is not ours to handle
-            self._previous = None
-
-    def teardown(self, trainer: Trainer, learner: LightningModule, stage: str) -> None:
-        """Give Ctrl-C back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        self._process = os.getpid()
 
     def on_train_batch_start(
         self, trainer: Trainer, learner: LightningModule, batch: Sequence[View], batch_idx: int
@@ -209,9 +202,13 @@ class ResumeState(Callback):
                 f"{self.file.parent}. Give the same command again: it resumes."
             )
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        """Stop after the current step, or, when asked again, at once."""
+        if os.getpid() != self._process:
+            return  # a loader's process: the one that trains will end it
         if self._asked_to_stop:
-            raise KeyboardInterrupt
+            kept = "what was saved before is kept" if self.file.exists() else "nothing was saved"
+            raise RunInterruptedError(f"stopped at once; {kept} in {self.file.parent}.")
         self._asked_to_stop = True
         print("stopping after this step; once more to stop at once", file=sys.stderr)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from epitaxy.backbones.base import Backbone
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.errors import CheckpointError, EpitaxyError
-from epitaxy.objectives.base import Objective
+from epitaxy.objectives.base import Objective, Predicts
 from epitaxy.registry import build, settings_of
 from epitaxy.training.coverage import Coverage
 from epitaxy.training.files import write_atomically, write_json
@@ -85,6 +85,7 @@ def save_model(model: Model, folder: Path, probe: Crystals) -> Model:
     if not weights.is_file():
         write_atomically(weights, content)
     card = {
+        **model.card,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "weights": {"file": weights.name, "sha256": digest},
@@ -94,9 +95,8 @@ def save_model(model: Model, folder: Path, probe: Crystals) -> Model:
             for objective in model.objectives
         ],
         "coverage": model.coverage.to_json(),
-        "golden": _golden(model.backbone, probe),
+        "golden": _golden(model, probe),
         "versions": versions(),
-        **model.card,
     }
     write_json(folder / CARD_FILE, card)
     for old in folder.glob("weights-*.safetensors"):
@@ -139,12 +139,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     """Return a checkpoint's JSON; raises CheckpointError where there is none of ours."""
     file = Path(folder) / CARD_FILE
     if not file.is_file():
-        hint = (
-            " A run was begun there and has not ended: give its command again, it resumes."
-            if (Path(folder) / "manifest.json").is_file()
-            else ""
-        )
-        raise CheckpointError(f"no checkpoint in {folder}: there is no {CARD_FILE}.{hint}")
+        raise CheckpointError(f"no checkpoint in {folder}: {_reason_for_none(Path(folder))}")
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -154,6 +149,18 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     if card["format_version"] > FORMAT_VERSION:
         raise CheckpointError(f"{file} was written by a newer Epitaxy: update the package.")
     return card
+
+
+def _reason_for_none(folder: Path) -> str:
+    if not folder.exists():
+        return f"it does not exist (looked from {Path.cwd()})."
+    if not folder.is_dir():
+        return "it is a file; name the folder of a run."
+    if (folder / "tuning.csv").is_file():
+        return "it is a comparison; its models are in its folder fits, the chosen in tuning.csv."
+    if (folder / "manifest.json").is_file():
+        return "a run was begun there and has not ended: give its command again, it resumes."
+    return f"there is no {CARD_FILE}."
 
 
 def _read_weights(folder: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -191,7 +198,7 @@ def _fill(module: nn.Module, part: str, tensors: Mapping[str, Tensor], folder: P
         ) from None
 
 
-def _golden(backbone: Backbone, probe: Crystals) -> dict[str, Any]:
+def _golden(model: Model, probe: Crystals) -> dict[str, Any]:
     probe = probe.to("cpu", torch.float32)
     return {
         "crystals": [
@@ -203,7 +210,7 @@ def _golden(backbone: Backbone, probe: Crystals) -> dict[str, Any]:
             }
             for crystal in (probe[index] for index in range(len(probe)))
         ],
-        "nodes": _summary(backbone, probe),
+        "values": _summary(model, probe),
     }
 
 
@@ -219,9 +226,8 @@ def _check_golden(model: Model, golden: Mapping[str, Any], folder: Path) -> None
         pbc=torch.tensor([one["pbc"] for one in entries]),
         offsets=counts.cumsum(0),
     )
-    found = torch.tensor(_summary(model.backbone, crystals))
-    wanted = torch.tensor(golden["nodes"])
-    error = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
+    found, wanted = _summary(model, crystals), golden["values"]
+    error = max(_relative_error(found[name], wanted[name]) for name in wanted)
     if not error < GOLDEN_TOLERANCE:
         raise CheckpointError(
             f"the model in {folder} gives other numbers here than where it was saved (relative "
@@ -229,13 +235,27 @@ def _check_golden(model: Model, golden: Mapping[str, Any], folder: Path) -> None
         )
 
 
-def _summary(backbone: Backbone, crystals: Crystals) -> list[list[float]]:
-    """Return the first eight node features of every atom, in float32 on the CPU."""
+def _summary(model: Model, crystals: Crystals) -> dict[str, list[float]]:
+    """Return node features and predicted properties of a few atoms, in float32 on the CPU."""
     if not len(crystals):
-        return []
-    mode, device = backbone.training, next(backbone.parameters()).device
+        return {}
+    backbone, device = model.backbone, next(model.backbone.parameters()).device
+    modes = [(module, module.training) for module in (backbone, model.heads)]
+    for module, _ in modes:
+        module.eval().to("cpu")
     with torch.no_grad():
-        backbone.eval().to("cpu")
-        nodes = backbone(backbone.graph_builder()(crystals)).nodes[:, :8].tolist()
-    backbone.train(mode).to(device)
-    return nodes
+        graph = backbone.graph_builder()(crystals)
+        encoding = backbone(graph)
+        values = {"nodes": encoding.nodes[:, :8].flatten().tolist()}
+        for objective, head in zip(model.objectives, model.heads, strict=True):
+            if isinstance(objective, Predicts):
+                found = objective.predict(lambda *_: encoding, head, graph)
+                values[objective.needs[0]] = found.flatten().tolist()
+    for module, mode in modes:
+        module.train(mode).to(device)
+    return values
+
+
+def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
+    difference = (torch.tensor(found) - torch.tensor(wanted)).abs().max()
+    return float(difference / torch.tensor(wanted).abs().max().clamp(min=1e-6))

@@ -1,5 +1,6 @@
 """Which elements and surroundings a model has seen, and which crystals lie outside of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from epitaxy.nn.envelope import cosine_envelope
 
 REACH = 5.0  # Å
 MARGIN = 0.05  # ranges are widened by this fraction on either side
-CHUNK = 256
+ATOMS_AT_ONCE = 5000
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Coverage:
         return {
             symbol(number): {
                 "atoms": seen.atoms,
-                "nearest": [round(value, 4) for value in seen.nearest],
+                "nearest": [_finite(value) for value in seen.nearest],
                 "coordination": [round(value, 4) for value in seen.coordination],
             }
             for number, seen in sorted(self.elements.items())
@@ -89,8 +90,8 @@ class Coverage:
             {
                 numbers[name]: ElementRange(
                     atoms=seen["atoms"],
-                    nearest=(seen["nearest"][0], seen["nearest"][1]),
-                    coordination=(seen["coordination"][0], seen["coordination"][1]),
+                    nearest=_pair(seen["nearest"]),
+                    coordination=_pair(seen["coordination"]),
                 )
                 for name, seen in values.items()
             }
@@ -122,7 +123,16 @@ def _inside(value: float, seen: Sequence[float]) -> bool:
 
 
 def _parts(crystals: Crystals) -> list[Crystals]:
-    return [crystals[part] for part in torch.split(torch.arange(len(crystals)), CHUNK)]
+    return [crystals[part] for part in crystals.chunks(ATOMS_AT_ONCE)]
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _pair(values: Sequence[float | None]) -> tuple[float, float]:
+    low, high = (math.inf if value is None else value for value in values)
+    return low, high
 
 
 def _surroundings(crystals: Crystals) -> tuple[Float[Tensor, " atoms"], Float[Tensor, " atoms"]]:

@@ -1,5 +1,6 @@
 """Files that are either there as a whole or not at all."""
 
+import contextlib
 import io
 import json
 import os
@@ -17,16 +18,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises RunFolderError that names the file if the disk is full or cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         kept = " What it held before is kept." if path.exists() else ""
         raise RunFolderError(
             f"{path} could not be written ({error.strerror}).{kept} Make room or choose another "

@@ -1,7 +1,6 @@
 """Fine-tuning: a pre-trained model, or none and saying so, and crystals with a property."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,12 @@ import torch
 
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
-from epitaxy.errors import InputError
-from epitaxy.training.checkpoint import Model, load_model, save_model
-from epitaxy.training.pretrain import load_crystals
+from epitaxy.errors import InputError, RecipeError
+from epitaxy.training.checkpoint import Model, load_model
+from epitaxy.training.pretrain import load_crystals, train_in_folder
 from epitaxy.training.recipe import Recipe, load_recipe
 from epitaxy.training.run import Run, claim_folder
-from epitaxy.training.train import (
-    HeadStart,
-    lineage,
-    probes,
-    split_off,
-    train,
-    warn_of_new_elements,
-)
+from epitaxy.training.train import HeadStart, lineage, warn_of_new_elements
 from epitaxy.units import parse_target
 
 Ancestor = str | Path | Run | Model | None
@@ -56,7 +48,9 @@ def finetune(
     name, _ = parse_target(target)
     ancestor = as_model(from_)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    recipe = finetune_recipe(recipe, name, ancestor, changes, seed)
+    recipe = finetune_recipe(
+        recipe, name, ancestor, {"data.source": source_name(data), **(changes or {})}, seed
+    )
     grows = (name,) if extensive is True else extensive or ()
     crystals, notes = load_crystals(
         recipe.data, data, recipe.seed, strict, targets=(target,), extensive=grows
@@ -67,6 +61,8 @@ def finetune(
     if ancestor is None:
         notes.append("trained from scratch: no pre-trained weights were given.")
     elif warning := warn_of_new_elements(ancestor, crystals):
+        if strict:
+            raise InputError(f"{warning} Without strict they are trained all the same.")
         notes.append(warning)
     identity = {
         "kind": "finetune",
@@ -76,25 +72,11 @@ def finetune(
         "head": head,
     }
     default = Path("runs") / f"{name}-{'scratch' if ancestor is None else ancestor.name}"
-    folder = claim_folder(Path(out or default), identity, overwrite)
-    if (run := folder.finished()) is not None:
-        return run
-    folder.begin()
-    chosen, held = split_off(len(crystals), recipe.data.validation, recipe.seed)
-    trained = train(
-        recipe,
-        crystals[chosen],
-        crystals[held],
-        ancestor,
-        head,
-        folder.path,
-        "fine-tuning" if progress else None,
+    folder = claim_folder(
+        Path(out or default), identity, overwrite, None if ancestor is None else ancestor.folder
     )
-    report = "\n".join([*notes, str(trained.transfer)])
-    card = {**trained.model.card, "data": identity["data"]}
-    model = save_model(replace(trained.model, card=card), folder.path, probes(crystals))
-    folder.end(trained.fitted.seconds, report)
-    return Run(folder.path, model, report)
+    label = "fine-tuning" if progress else None
+    return train_in_folder(folder, recipe, crystals, notes, ancestor, head, label)
 
 
 def finetune_recipe(
@@ -109,6 +91,10 @@ def finetune_recipe(
     With an ancestor, the backbone is the ancestor's unless ``changes`` ask for one.
     """
     asked = dict(changes or {})
+    if sum(one.get("name") == "property" for one in recipe.objectives) != 1:
+        raise RecipeError(
+            f"recipe '{recipe.name}' has no objective 'property', or several: one is needed."
+        )
     settings = [
         {**one, "target": target} if one.get("name") == "property" else dict(one)
         for one in recipe.objectives
@@ -121,11 +107,20 @@ def finetune_recipe(
     return recipe.altered({**made, **asked})
 
 
+def source_name(data: Any) -> str:
+    """Return what a manifest calls the data: their path, or that they were given in Python."""
+    return str(data) if isinstance(data, str | Path) else "given in Python"
+
+
 def as_model(source: Ancestor) -> Model | None:
     """Return the model of a run, a checkpoint folder or a model; None stays None."""
     if source is None or isinstance(source, Model):
         return source
-    return source.model if isinstance(source, Run) else load_model(source)
+    if isinstance(source, Run):
+        return source.model
+    if isinstance(source, str | Path):
+        return load_model(source)
+    raise InputError(f"weights come from a run, a model or a folder, not from {source!r}.")
 
 
 def with_target_only(crystals: Crystals, name: str) -> tuple[Crystals, int]:

@@ -1,6 +1,8 @@
 """One training: a learner, its views, and Lightning's Trainer around them."""
 
 import logging
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,8 +14,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from epitaxy.errors import CheckpointError
+from epitaxy.errors import CheckpointError, RecipeError
 from epitaxy.training.callbacks import (
     RESUME_FILE,
     BestWeights,
@@ -87,8 +90,8 @@ def fit(
         callbacks.append(ResumeState(folder, plan.resume_minutes))
     if label is not None:
         callbacks.append(Progress(label, history, per_epoch, plan.epochs))
-    with quiet_trainer():
-        trainer = _trainer(plan, callbacks, per_epoch, folder, validation is not None)
+    with quiet_trainer(), stoppable(callbacks), torch.random.fork_rng():
+        trainer = _made_trainer(plan, callbacks, per_epoch, folder, validation is not None)
         state = folder / RESUME_FILE if folder is not None else None
         resumed = state is not None and state.is_file()
         start = _step_of(state) if resumed else 0  # type: ignore[arg-type]
@@ -126,6 +129,41 @@ def quiet_trainer() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def stoppable(callbacks: list[Callback]) -> Iterator[None]:
+    """Let Ctrl-C, or a scheduler's SIGTERM, ask the run to save its state and stop.
+
+    A second one stops at once.
+    """
+    asked = [callback for callback in callbacks if isinstance(callback, ResumeState)]
+    if not asked or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(one, asked[0].ask_to_stop) for one in signals]
+    try:
+        yield
+    finally:
+        for one, handler in zip(signals, previous, strict=True):
+            signal.signal(one, handler)
+
+
+def _made_trainer(
+    plan: TrainingPlan,
+    callbacks: list[Callback],
+    per_epoch: int,
+    folder: Path | None,
+    validates: bool,
+) -> Trainer:
+    try:
+        return _trainer(plan, callbacks, per_epoch, folder, validates)
+    except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        raise RecipeError(
+            f"the trainer cannot be set up with accelerator = '{plan.accelerator}', precision = "
+            f"'{plan.precision}', loggers = {list(plan.loggers)}: {error}"
+        ) from error
+
+
 def _trainer(
     plan: TrainingPlan,
     callbacks: list[Callback],
@@ -133,13 +171,9 @@ def _trainer(
     folder: Path | None,
     validates: bool,
 ) -> Trainer:
-    several = plan.nodes > 1 or plan.devices not in (1, "auto")
     return Trainer(
-        # the first attention has no vectors yet, so some of its weights get no gradient
-        strategy="ddp_find_unused_parameters_true" if several else "auto",
         accelerator=plan.accelerator,
-        devices=plan.devices,
-        num_nodes=plan.nodes,
+        devices=1,
         precision=plan.precision,
         max_epochs=1,
         min_epochs=0,

@@ -13,6 +13,7 @@ from epitaxy.crystals.graph import Graph
 from epitaxy.errors import TrainingError
 from epitaxy.objectives.base import Objective, View
 from epitaxy.registry import name_of
+from epitaxy.training.loader import seeded_generator
 from epitaxy.training.recipe import TrainingPlan
 
 
@@ -49,6 +50,7 @@ class Learner(LightningModule):
         weights: Sequence[float],
         plan: TrainingPlan,
         total_steps: int,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -56,6 +58,7 @@ class Learner(LightningModule):
         self.objectives = tuple(objectives)
         self.names = unique_names(self.objectives)
         self.weights, self.plan, self.total_steps = tuple(weights), plan, total_steps
+        self.seed = seed
         if plan.freeze == "encoder":
             self.backbone.requires_grad_(False)
 
@@ -73,7 +76,7 @@ class Learner(LightningModule):
 
     def on_train_batch_start(self, batch: Sequence[View], batch_idx: int) -> None:
         """Make whatever chance the weights' side uses a function of the step."""
-        torch.manual_seed(self.global_step)
+        torch.manual_seed(seeded_generator(self.seed, "step", self.global_step).initial_seed())
 
     def training_step(self, batch: Sequence[View], batch_idx: int) -> dict[str, Tensor]:
         """Return the losses; raises TrainingError that names the crystals if one is not finite."""
@@ -125,7 +128,8 @@ class Learner(LightningModule):
                             "lr": plan.learning_rate * rate,
                         }
                     )
-        optimizer = torch.optim.AdamW(groups, fused=True)
+        # the fused step cannot be clipped where precision is mixed
+        optimizer = torch.optim.AdamW(groups, fused=plan.precision == "32-true")
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_at(step / max(1, self.total_steps), plan)
         )

@@ -15,7 +15,7 @@ from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.neighbors import GraphBuilder
 from epitaxy.objectives.base import Objective, View
 
-CHUNK = 256  # crystals whose views are made at once when they are all kept
+ATOMS_AT_ONCE = 2000  # whose views are made at once when they are all kept
 
 
 def seeded_generator(*parts: int | str) -> torch.Generator:
@@ -37,32 +37,44 @@ class BatchPlan:
     batch_size: int
     atoms_per_batch: int | None = None
     shuffle: bool = True
+    _epoch: int = -1
+    _batches: tuple[Tensor, ...] | list[Tensor] = ()
 
     @property
     def per_epoch(self) -> int:
         """Batches in every epoch."""
         if self.atoms_per_batch is None:
             return max(1, -(-len(self.atom_counts) // self.batch_size))
-        total = int(self.atom_counts.sum())
-        return max(1, min(len(self.atom_counts), -(-total // self.atoms_per_batch)))
+        return max(1, int(self._loads().sum()) // self.atoms_per_batch)
 
     def crystals_of(self, step: int) -> Int[Tensor, " batch"]:
         """Return the indices of the crystals of a step, counted from the first epoch on."""
         epoch, position = divmod(step, self.per_epoch)
-        order = self._order(epoch)
-        load = (
-            torch.ones_like(order) if self.atoms_per_batch is None else self.atom_counts[order]
-        ).cumsum(0)
-        # a crystal belongs to the batch in which its middle falls
-        middle = load.double() - 0.5 * load.diff(prepend=load.new_zeros(1)).double()
-        batch = (middle * self.per_epoch / load[-1].double()).long().clamp(max=self.per_epoch - 1)
-        return order[batch == position]
+        if self._epoch != epoch:
+            object.__setattr__(self, "_batches", self._cut(epoch))
+            object.__setattr__(self, "_epoch", epoch)
+        return self._batches[position]
 
-    def _order(self, epoch: int) -> Tensor:
+    def _cut(self, epoch: int) -> list[Tensor]:
+        """Return an epoch's batches: a crystal belongs to the one in which its middle falls.
+
+        No load exceeds a batch's share, so no batch is left without a middle.
+        """
         count = len(self.atom_counts)
-        if not self.shuffle:
-            return torch.arange(count)
-        return torch.randperm(count, generator=seeded_generator(self.seed, "order", epoch))
+        order = torch.arange(count)
+        if self.shuffle:
+            order = torch.randperm(count, generator=seeded_generator(self.seed, "order", epoch))
+        load = self._loads()[order].double()
+        middle = load.cumsum(0) - 0.5 * load
+        batch = (middle * self.per_epoch / load.sum()).long().clamp(max=self.per_epoch - 1)
+        sizes = torch.bincount(batch, minlength=self.per_epoch)
+        return list(torch.split(order, sizes.tolist()))
+
+    def _loads(self) -> Tensor:
+        """Return what each crystal counts: one, or its atoms, at most a batch's worth."""
+        if self.atoms_per_batch is None:
+            return torch.ones_like(self.atom_counts)
+        return self.atom_counts.clamp(max=self.atoms_per_batch)
 
 
 class Views(Dataset):
@@ -106,7 +118,7 @@ class Views(Dataset):
         return edges_per_atom * self.crystals.atom_total <= cache_edges
 
     def _all_views(self) -> tuple[View, ...]:
-        chunks = torch.split(torch.arange(len(self.crystals)), CHUNK)
+        chunks = self.crystals.chunks(ATOMS_AT_ONCE)
         return _join_views([self._made(self.crystals[chunk], 0) for chunk in chunks])
 
 

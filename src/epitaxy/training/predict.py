@@ -1,5 +1,6 @@
 """Predictions as a table, with a flag where the model is on ground that it has not seen."""
 
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.elements import formula
-from epitaxy.datasets.readers import read_crystals
+from epitaxy.datasets.readers import read_with_report
 from epitaxy.errors import InputError
 from epitaxy.objectives.property import Property
 from epitaxy.training.checkpoint import Model
@@ -21,8 +22,10 @@ ATOMS_AT_ONCE = 4000
 def predict(model: Ancestor, data: Any, *, strict: bool = False) -> pd.DataFrame:
     """Return the columns id, formula, target, unit, value and flag; atoms have a column ``atom``.
 
-    ``flag`` is empty, or says which element or surroundings the training data did not hold; with
-    ``strict`` such crystals are an InputError. ``data`` is anything that ``read_crystals`` reads.
+    ``flag`` is empty, or says which element or surroundings the training data did not hold.
+    ``data`` is anything that ``read_crystals`` reads; what could not be read is said in
+    ``table.attrs["report"]`` and on the standard error. With ``strict``, crystals that cannot be
+    read and crystals with a flag are an InputError.
     """
     loaded = as_model(model)
     if loaded is None:
@@ -32,14 +35,19 @@ def predict(model: Ancestor, data: Any, *, strict: bool = False) -> pd.DataFrame
             f"the model '{loaded.name}' predicts no property: it is pre-trained only. Fine-tune it "
             "first."
         )
-    crystals = read_crystals(data, targets=()).with_targets({})
+    crystals, report = read_with_report(data, targets=(), strict=strict)
+    crystals = crystals.with_targets({})
+    if report.skipped:
+        print(report.summary(), file=sys.stderr)
     flags = loaded.coverage.flags(crystals)
     if strict:
         _refuse_flagged(crystals, flags)
     values = predict_values(loaded, crystals)
-    return pd.concat(
+    table = pd.concat(
         [_table(crystals, flags, name, *found) for name, found in values.items()], ignore_index=True
     )
+    table.attrs["report"] = report.summary()
+    return table
 
 
 def predict_values(model: Model, crystals: Crystals) -> dict[str, tuple[torch.Tensor, dict]]:
@@ -51,7 +59,7 @@ def predict_values(model: Model, crystals: Crystals) -> dict[str, tuple[torch.Te
     builder = model.backbone.graph_builder()
     model.backbone.eval()
     with torch.no_grad():
-        for chunk in _chunks(crystals):
+        for chunk in crystals.chunks(ATOMS_AT_ONCE):
             graph = builder(crystals[chunk]).to(device)
             encode = Encoder(model.backbone)
             for objective, head in zip(model.objectives, model.heads, strict=True):
@@ -89,11 +97,6 @@ def _table(
         table = per_crystal
     table.insert(list(table.columns).index("flag"), "value", values.double().tolist())
     return table
-
-
-def _chunks(crystals: Crystals) -> list[torch.Tensor]:
-    batch = (crystals.offsets[1:] - 1) // ATOMS_AT_ONCE
-    return [torch.nonzero(batch == number).flatten() for number in torch.unique(batch)]
 
 
 def _refuse_flagged(crystals: Crystals, flags: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Pre-training: a recipe, crystals without labels, a folder with weights."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,11 @@ from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.datasets.bundled import bundled
 from epitaxy.datasets.readers import read_with_report
 from epitaxy.errors import InputError
-from epitaxy.training.checkpoint import save_model
+from epitaxy.training.checkpoint import Model, save_model
 from epitaxy.training.loader import seeded_generator
 from epitaxy.training.recipe import DataPlan, Recipe, load_recipe
-from epitaxy.training.run import Run, claim_folder
-from epitaxy.training.train import probes, split_off, train
+from epitaxy.training.run import Run, RunFolder, claim_folder
+from epitaxy.training.train import HeadStart, made_objectives, probes, split_off, train
 
 
 def pretrain(
@@ -48,29 +49,58 @@ def pretrain(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = recipe.altered(_changes(data, backbone, objectives, changes, seed))
-    crystals, notes = load_crystals(recipe.data, data, recipe.seed, strict)
+    needed = needed_targets(recipe)
+    crystals, notes = load_crystals(recipe.data, data, recipe.seed, strict, targets=needed)
     identity = {
         "kind": "pretrain",
         "recipe": recipe.model_dump(mode="json"),
         "data": {"fingerprint": fingerprint(crystals), "crystals": len(crystals)},
     }
     folder = claim_folder(Path(out or Path("runs") / recipe.name), identity, overwrite)
-    if (run := folder.finished()) is not None:
-        return run
-    folder.begin()
-    chosen, held = split_off(len(crystals), recipe.data.validation, recipe.seed)
-    trained = train(
-        recipe,
-        crystals[chosen],
-        crystals[held],
-        folder=folder.path,
-        label="pre-training" if progress else None,
+    return train_in_folder(
+        folder, recipe, crystals, notes, label="pre-training" if progress else None
     )
-    report = "\n".join([*notes, str(trained.transfer)])
-    card = {**trained.model.card, "data": identity["data"]}
-    model = save_model(replace(trained.model, card=card), folder.path, probes(crystals))
-    folder.end(trained.fitted.seconds, report)
+
+
+def train_in_folder(
+    folder: RunFolder,
+    recipe: Recipe,
+    crystals: Crystals,
+    notes: Sequence[str],
+    ancestor: Model | None = None,
+    head: HeadStart = "new",
+    label: str | None = None,
+) -> Run:
+    """Train, or go on training, and leave the model in the folder; return a finished run as it is.
+
+    With a label, the notes are printed before the first step and progress after it.
+    """
+    if (run := folder.finished()) is not None:
+        if label is not None:
+            print(f"{folder.path} holds this run, finished: nothing to do.", file=sys.stderr)
+        return run
+    for note in notes if label is not None else ():
+        print(note, file=sys.stderr)
+    with folder.held():
+        if label is not None and folder.resume_file is not None:
+            print(f"going on from the state in {folder.path}", file=sys.stderr)
+        folder.begin()
+        chosen, held = split_off(len(crystals), recipe.data.validation, recipe.seed)
+        trained = train(
+            recipe, crystals[chosen], crystals[held], ancestor, head, folder.path, label
+        )
+        report = "\n".join([*notes, str(trained.transfer)])
+        sizes = {"training_crystals": len(chosen), "validation_crystals": len(held)}
+        card = {**trained.model.card, "data": {**folder.identity["data"], **sizes}}
+        model = save_model(replace(trained.model, card=card), folder.path, probes(crystals))
+        folder.end(trained.fitted.seconds, report)
     return Run(folder.path, model, report)
+
+
+def needed_targets(recipe: Recipe) -> tuple[str, ...]:
+    """Return the targets that a recipe's objectives read."""
+    names = [name for objective in made_objectives(recipe)[0] for name in objective.needs]
+    return tuple(dict.fromkeys(names))
 
 
 def load_crystals(
@@ -78,22 +108,19 @@ def load_crystals(
     given: Any,
     seed: int,
     strict: bool = False,
-    targets: Sequence[str] | None = (),
+    targets: Sequence[str] = (),
     extensive: Sequence[str] | bool = (),
 ) -> tuple[Crystals, list[str]]:
     """Return the crystals of a plan and notes on what was skipped; ``given`` replaces its source.
 
-    Without ``targets`` the labels are not read at all.
+    Without ``targets`` the labels are not read at all. ``"bundled"`` are the crystals of the
+    package, unless there is a file or a folder of that name.
     """
-    notes: list[str] = []
     source = plan.source if given is None else given
-    if isinstance(source, str) and source == "bundled":
-        crystals = bundled()
-    else:
-        crystals, report = read_with_report(
-            source, targets=targets or None, extensive=extensive, strict=strict
-        )
-        notes.append(report.summary())
+    if isinstance(source, str) and source == "bundled" and not Path(source).exists():
+        source = bundled()
+    crystals, report = read_with_report(source, targets=targets, extensive=extensive, strict=strict)
+    notes = [] if isinstance(source, Crystals) and not report.skipped else [report.summary()]
     if not targets:
         crystals = crystals.with_targets({})
     if plan.max_atoms is not None:
@@ -117,10 +144,8 @@ def _changes(
     seed: int | None,
 ) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    if isinstance(data, str | Path):
-        made["data.source"] = str(data)
-    elif data is not None:
-        made["data.source"] = "given in Python"
+    if data is not None:
+        made["data.source"] = str(data) if isinstance(data, str | Path) else "given in Python"
     if backbone is not None:
         made["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     if objectives is not None:

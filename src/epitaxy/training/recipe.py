@@ -50,7 +50,7 @@ class TrainingPlan(Section):
         clip: largest gradient norm; None for no clipping.
         ema: decay of an exponential moving average of the weights; None for none.
         patience: validations without improvement before training stops; None to never stop.
-        keep_epochs: epochs after which a checkpoint is kept besides.
+        keep_epochs: epochs after which a checkpoint is kept besides, without averaging.
         resume_minutes: how often the state for resuming is written.
         cache_edges: graphs and labels that do not depend on chance are kept in memory if they
             have at most so many edges (about 60 bytes each); larger ones are made at every step.
@@ -75,9 +75,7 @@ class TrainingPlan(Section):
     freeze: Literal["none", "encoder"] = "none"
     workers: Annotated[int, Ge(0)] = 0
     accelerator: str = "auto"
-    devices: Positive | Literal["auto"] = 1
-    nodes: Positive = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     loggers: tuple[Literal["csv", "tensorboard", "wandb", "mlflow"], ...] = ()
 
 

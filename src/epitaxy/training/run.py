@@ -1,12 +1,15 @@
 """A run's folder: what it holds, whether it may be used, and what is written down about it."""
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from epitaxy.errors import RunFolderError
 from epitaxy.training.callbacks import RESUME_FILE
@@ -51,13 +54,35 @@ class RunFolder:
             return None
         return Run(self.path, load_model(self.path), manifest.get("report", ""))
 
-    def begin(self) -> None:
-        """Write the manifest of a run under way."""
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder from other processes; raises RunFolderError where one has it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(
+                f"another process is working in {self.path}: wait for it, or choose another --out."
+            ) from None
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path} cannot be written ({error.strerror}): choose another --out."
+            ) from error
+        try:
+            yield
+        except BaseException as error:
+            self._note({"status": f"stopped: {str(error) or type(error).__name__}"})
+            raise
+        finally:
+            lock.release()
+            (self.path / ".lock").unlink(missing_ok=True)
+
+    def begin(self, more: Mapping[str, Any] | None = None) -> None:
+        """Write the manifest of a run under way, with ``more`` that is not its identity."""
         manifest = _read_manifest(self.path) or {"started": _now(), "seconds": 0.0}
-        write_json(
-            self.path / MANIFEST_FILE,
-            {**manifest, **_as_json(self.identity), "versions": versions(), "status": "running"},
-        )
+        current = {**_as_json(self.identity), **(more or {}), "versions": versions()}
+        write_json(self.path / MANIFEST_FILE, {**manifest, **current, "status": "running"})
 
     def end(self, seconds: float, report: str) -> None:
         """Write the manifest of a finished run and drop its resume state."""
@@ -67,21 +92,36 @@ class RunFolder:
         write_json(self.path / MANIFEST_FILE, {**manifest, **closing})
         (self.path / RESUME_FILE).unlink(missing_ok=True)
 
+    def _note(self, closing: Mapping[str, Any]) -> None:
+        with contextlib.suppress(RunFolderError):  # the error that brought us here matters more
+            manifest = _read_manifest(self.path) or {}
+            write_json(self.path / MANIFEST_FILE, {**manifest, **closing})
 
-def claim_folder(path: Path, identity: Mapping[str, Any], overwrite: bool = False) -> RunFolder:
+
+def claim_folder(
+    path: Path,
+    identity: Mapping[str, Any],
+    overwrite: bool = False,
+    needed: Path | None = None,
+) -> RunFolder:
     """Return a folder for a run: new, or one that holds the same run, finished or not.
 
-    Raises RunFolderError where it holds another run or foreign files; ``overwrite`` clears it.
+    Raises RunFolderError where it holds another run or foreign files. ``overwrite`` clears a run
+    of ours first, never anything else, and never the folder that is ``needed``.
     """
-    if overwrite and path.is_dir():
-        if not (path / MANIFEST_FILE).is_file() and any(path.iterdir()):
+    if overwrite and path.is_dir() and any(path.iterdir()):
+        if not _is_ours(path):
             raise RunFolderError(f"{path} holds no run of ours: it will not be cleared.")
+        if needed is not None and path.resolve() in (needed.resolve(), *needed.resolve().parents):
+            raise RunFolderError(f"{path} holds the weights to start from: choose another --out.")
         shutil.rmtree(path)
     if path.is_file():
         raise RunFolderError(f"{path} is a file: name a folder for the run.")
     manifest = _read_manifest(path)
     if manifest is None:
-        if path.is_dir() and any(entry.name != ".gitignore" for entry in path.iterdir()):
+        if path.is_dir() and any(
+            entry.name not in (".gitignore", ".lock") for entry in path.iterdir()
+        ):
             raise RunFolderError(
                 f"{path} is not empty and holds no run: choose another folder with --out."
             )
@@ -112,6 +152,14 @@ def first_difference(ours: Any, theirs: Any, where: str = "") -> str:
 def has_checkpoint(path: Path) -> bool:
     """Return whether a folder holds a finished checkpoint."""
     return (path / CARD_FILE).is_file()
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        manifest = _read_manifest(path)
+    except RunFolderError:
+        return False
+    return manifest is not None and {"kind", "status", "versions"} <= set(manifest)
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from epitaxy.training.loader import BatchPlan, Views, graph_builder, seeded_gene
 from epitaxy.training.recipe import Recipe
 
 HeadStart = Literal["new", "taken"]
+SHOWN = 6  # elements that a warning names
 PROBES = 2  # crystals whose encoding is written into a checkpoint
 
 
@@ -82,19 +83,22 @@ def train(
     """
     if not len(crystals):
         raise InputError("no crystals are left to train on.")
-    crystals = crystals.to(dtype=torch.float32)
+    crystals = single_precision(crystals)
     backbone = starting_backbone(recipe, ancestor)
-    objectives, weights = _objectives(recipe)
+    objectives, weights = made_objectives(recipe)
     builder = graph_builder(backbone, objectives)
     prepared = tuple(
         one.prepare(crystals, builder, seeded_generator(recipe.seed, "prepare", number))
         for number, one in enumerate(objectives)
     )
+    if ancestor is not None and head == "taken":
+        prepared = _with_fitted_of(ancestor, prepared)
     heads = _heads(backbone, prepared, recipe.seed)
     transfer = _transfer(recipe, prepared, heads, ancestor, head)
     views, held = _views(recipe, crystals, validation, prepared, builder)
     plan = recipe.training
-    learner = Learner(backbone, prepared, heads, weights, plan, plan.epochs * views.plan.per_epoch)
+    steps = plan.epochs * views.plan.per_epoch
+    learner = Learner(backbone, prepared, heads, weights, plan, steps, recipe.seed)
     coverage = Coverage.of(crystals)
 
     def model(card: Mapping[str, Any]) -> Model:
@@ -110,6 +114,7 @@ def train(
     card = {
         "recipe": recipe.model_dump(mode="json"),
         "epoch": fitted.best_epoch,
+        "figures": best_figures(fitted),
         "ancestor": None if ancestor is None else lineage(ancestor),
     }
     return Trained(model(card), fitted, transfer)
@@ -134,7 +139,7 @@ def starting_backbone(recipe: Recipe, ancestor: Model | None) -> Backbone:
                     f"{own.get(key)!r}, and the recipe asks for {value!r}: leave the recipe's "
                     "backbone out, or pre-train the one that it asks for."
                 )
-    return copy.deepcopy(ancestor.backbone)
+    return copy.deepcopy(ancestor.backbone).requires_grad_(True)
 
 
 def warn_of_new_elements(ancestor: Model, crystals: Crystals) -> str:
@@ -144,15 +149,41 @@ def warn_of_new_elements(ancestor: Model, crystals: Crystals) -> str:
         return ""
     listed = ", ".join(
         f"{symbol(number)} ({len(ids)} crystal{'s' if len(ids) > 1 else ''}, such as '{ids[0]}')"
-        for number, ids in missing.items()
+        for number, ids in list(missing.items())[:SHOWN]
     )
+    if len(missing) > SHOWN:
+        listed += f" and {len(missing) - SHOWN} more"
     return f"elements that the pre-training never saw: {listed}. Their embeddings start untrained."
 
 
+def best_figures(fitted: Fitted) -> dict[str, float]:
+    """Return the validation figures (training figures without validation) of the best epoch."""
+    split = "validation" if any(row["split"] == "validation" for row in fitted.rows) else "train"
+    rows = [r for r in fitted.rows if r["split"] == split and r["epoch"] == fitted.best_epoch]
+    kept = {key: value for key, value in rows[-1].items() if "/" in key} if rows else {}
+    return {f"{split} {key}": value for key, value in kept.items()}
+
+
 def probes(crystals: Crystals) -> Crystals:
-    """Return the first small crystals, for a checkpoint's golden values."""
-    small = torch.nonzero(crystals.atom_counts <= 20).flatten()[:PROBES]
-    return crystals[small].with_targets({})
+    """Return the smallest crystals, for a checkpoint's golden values."""
+    smallest = torch.argsort(crystals.atom_counts, stable=True)[:PROBES]
+    return crystals[smallest].with_targets({})
+
+
+def labels_seen(model: Model) -> list[str]:
+    """Return the targets whose labels a model, or any of its ancestors, was trained on."""
+    recipes = [model.card.get("recipe")]
+    ancestor = model.card.get("ancestor")
+    while ancestor:
+        recipes.append(ancestor.get("recipe"))
+        ancestor = ancestor.get("ancestor")
+    named = [one.get("target") for recipe in recipes if recipe for one in recipe["objectives"]]
+    return list(dict.fromkeys([*model.targets, *(name for name in named if name)]))
+
+
+def single_precision(crystals: Crystals) -> Crystals:
+    """Return the crystals with geometry in float32; targets keep the digits they came with."""
+    return replace(crystals, positions=crystals.positions.float(), cell=crystals.cell.float())
 
 
 def lineage(model: Model) -> dict[str, Any]:
@@ -166,7 +197,8 @@ def lineage(model: Model) -> dict[str, Any]:
     }
 
 
-def _objectives(recipe: Recipe) -> tuple[list[Objective], list[float]]:
+def made_objectives(recipe: Recipe) -> tuple[list[Objective], list[float]]:
+    """Return a recipe's objectives and their weights."""
     if not recipe.objectives:
         raise RecipeError(
             f"recipe '{recipe.name}' has no objective: name one, such as fingerprint."
@@ -178,6 +210,23 @@ def _objectives(recipe: Recipe) -> tuple[list[Objective], list[float]]:
     if not sum(weights) > 0:
         raise RecipeError(f"recipe '{recipe.name}': the objectives' weights sum to {sum(weights)}.")
     return made, weights
+
+
+def _with_fitted_of(ancestor: Model, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    """Return the objectives with the numbers that the ancestor's heads were trained with."""
+    if len(objectives) != len(ancestor.objectives):
+        raise CheckpointError(
+            f"the checkpoint '{ancestor.name}' has {len(ancestor.objectives)} heads and this run "
+            f"{len(objectives)}: take a new head."
+        )
+    for ours, theirs in zip(objectives, ancestor.objectives, strict=True):
+        if settings_of(ours) != settings_of(theirs):
+            raise CheckpointError(
+                f"the head of the checkpoint '{ancestor.name}' was trained for "
+                f"{settings_of(theirs)}, and this run is for {settings_of(ours)}: take a new head."
+            )
+    taken = (a.with_fitted(b.fitted) for a, b in zip(objectives, ancestor.objectives, strict=True))
+    return tuple(taken)
 
 
 def _heads(backbone: Backbone, objectives: Sequence[Objective], seed: int) -> list[nn.Module]:
@@ -201,11 +250,6 @@ def _transfer(
     theirs = [f"head of {type(one).__name__.lower()}" for one in ancestor.objectives]
     if head == "new":
         return Transfer(("backbone",), tuple(ours), tuple(theirs), frozen)
-    if len(heads) != len(ancestor.heads):
-        raise CheckpointError(
-            f"the checkpoint '{ancestor.name}' has {len(ancestor.heads)} heads and this run "
-            f"{len(heads)}: take a new head."
-        )
     for ours_now, before in zip(heads, ancestor.heads, strict=True):
         try:
             ours_now.load_state_dict(before.state_dict())
@@ -233,5 +277,5 @@ def _views(
     views = Views(crystals, objectives, builder, batches(crystals, True), plan.cache_edges)
     if validation is None or not len(validation):
         return views, None
-    held = validation.to(dtype=torch.float32)
+    held = single_precision(validation)
     return views, Views(held, objectives, builder, batches(held, False), plan.cache_edges)
