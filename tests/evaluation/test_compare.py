@@ -1,5 +1,9 @@
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
@@ -10,6 +14,7 @@ from epitaxy.crystals.targets import Target
 from epitaxy.datasets.bundled import bundled
 from epitaxy.errors import InputError
 from epitaxy.evaluation.compare import run_comparison
+from epitaxy.training.recipe import load_recipe
 
 SHORT = {"training.batch_size": 16, "training.epochs": 2}
 GRID = {"training.learning_rate": (1e-3, 3e-3), "training.epochs": (2,)}
@@ -147,3 +152,95 @@ def test_an_element_new_to_the_pretraining_is_noted(pretrained, crystals, tmp_pa
     assert any("never saw" in note and "Cf (1 crystal" in note for note in found.notes)
     assert "Too few seeds" in found.sentence
     assert math.isfinite(found.difference.relative)
+
+
+def test_weights_that_read_labels_of_the_target_are_refused(pretrained, crystals, tmp_path):
+    known = ep.finetune(
+        crystals,
+        "bulk_modulus",
+        from_=pretrained,
+        changes={"training.epochs": 1},
+        out=tmp_path / "tuned",
+        progress=False,
+    )
+    with pytest.raises(InputError, match="trained on labels of 'bulk_modulus'"):
+        run_comparison(crystals, "bulk_modulus", from_=known, out=tmp_path / "x")
+
+
+def test_two_crystals_of_one_id_are_refused_before_the_first_fit(pretrained, crystals, tmp_path):
+    double = type(crystals)(**{**vars(crystals), "ids": [crystals.ids[0], *crystals.ids[:-1]]})
+    with pytest.raises(InputError, match=crystals.ids[0]):
+        run_comparison(double, "bulk_modulus", from_=pretrained, out=tmp_path / "x", strict=True)
+    assert not (tmp_path / "x" / "fits").exists()
+
+
+def test_a_setting_that_diverges_is_not_chosen(pretrained, crystals, tmp_path):
+    found = run_comparison(
+        crystals,
+        "bulk_modulus",
+        from_=pretrained,
+        seeds=1,
+        grid={"training.learning_rate": (1e-3, 1e30), "training.epochs": (1,)},
+        recipe=load_recipe("finetune").altered({"training.clip": None}),
+        out=tmp_path / "x",
+        progress=False,
+    )
+    assert (found.tuning["validation_mae"] == math.inf).sum() == 2
+    assert not found.tuning.query("chosen")["setting"].str.contains("1e+30", regex=False).any()
+    assert any("2 of 4 fits diverged" in note for note in found.notes)
+
+
+def test_a_frozen_encoder_is_frozen_for_the_pretrained_alone(pretrained, crystals, tmp_path):
+    found = run_comparison(
+        crystals,
+        "bulk_modulus",
+        from_=pretrained,
+        seeds=1,
+        grid={"training.freeze": ("encoder",), "training.epochs": (1,)},
+        out=tmp_path / "x",
+        progress=False,
+    )
+    frozen = {
+        folder.name.split("-seed")[0]: json.loads((folder / "job.json").read_text())["recipe"][
+            "training"
+        ]["freeze"]
+        for folder in (found.folder / "fits").iterdir()
+    }
+    assert frozen == {"scratch": "none", "pre-trained": "encoder"}
+
+
+def test_test_rows_are_not_told_to_the_workers(comparison):
+    splits = json.loads((comparison.folder / "splits.json").read_text())
+    ids = list(bundled()[:120].ids)
+    test = {ids.index(name) for name in splits["test"]}
+    for file in comparison.folder.glob("fits/*/job.json"):
+        job = json.loads(file.read_text())
+        assert not test & {*job["train"], *job["validation"]}
+
+
+@pytest.mark.slow
+def test_a_plain_script_and_a_killed_parent_leave_no_process_behind(pretrained, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import epitaxy as ep\n"
+        f"print(ep.compare('bundled', 'bulk_modulus', from_={str(pretrained.folder)!r},\n"
+        f"    train_size=300, seeds=1, out={str(tmp_path / 'out')!r},\n"
+        "    grid={'training.epochs': (50,)}))\n"
+    )
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out").glob("fits/*/metrics.jsonl")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert workers
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    time.sleep(2)
+    alive = subprocess.run(
+        ["ps", "-o", "stat=", "-p", ",".join(workers)], capture_output=True, text=True
+    )
+    assert not [line for line in alive.stdout.split() if not line.startswith("Z")]

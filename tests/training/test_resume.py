@@ -84,11 +84,12 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(arguments, tm
 
 
 @pytest.mark.slow
-def test_an_interrupt_saves_the_state_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_the_state_and_says_how_to_go_on(number, tmp_path):
     arguments = [*PRETRAIN, "--set", "training.resume_minutes=60", "--set", "training.epochs=40"]
     process = start(arguments, tmp_path / "run")
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Give the same command again" in errors

@@ -2,9 +2,17 @@ import json
 
 import pytest
 import torch
+from filelock import FileLock
 
 import epitaxy as ep
-from epitaxy.errors import CheckpointError, InputError, RunFolderError, TrainingError
+from epitaxy.crystals.targets import Target
+from epitaxy.errors import (
+    CheckpointError,
+    InputError,
+    RecipeError,
+    RunFolderError,
+    TrainingError,
+)
 from epitaxy.training.recipe import load_recipe
 from epitaxy.training.train import train
 
@@ -89,6 +97,110 @@ def test_a_folder_with_another_run_is_refused_and_can_be_cleared(crystals, tmp_p
     with pytest.raises(RunFolderError, match="will not be cleared"):
         ep.pretrain("pretrain", data=crystals, out=tmp_path / "foreign", overwrite=True)
     assert (tmp_path / "foreign" / "thesis.tex").exists()
+
+
+def test_a_frozen_encoder_learns_again_when_it_is_an_ancestor(pretrained, crystals, tmp_path):
+    def run(start, out, **changes):
+        return ep.finetune(
+            crystals,
+            "bulk_modulus",
+            from_=start,
+            changes={**SHORT, **changes},
+            out=tmp_path / out,
+            progress=False,
+        )
+
+    frozen = run(pretrained, "frozen", **{"training.freeze": "encoder"})
+    free = run(frozen, "free")
+    pairs = zip(frozen.model.backbone.parameters(), free.model.backbone.parameters(), strict=True)
+    assert any(not torch.equal(before, after) for before, after in pairs)
+
+
+def test_a_taken_head_means_what_it_meant(pretrained, crystals, tmp_path):
+    first = ep.finetune(
+        crystals,
+        "bulk_modulus",
+        from_=pretrained,
+        changes=SHORT,
+        out=tmp_path / "a",
+        progress=False,
+    )
+    again = ep.finetune(
+        crystals[:16],
+        "bulk_modulus",
+        from_=first,
+        head="taken",
+        changes={**SHORT, "training.learning_rate": 1e-12},
+        out=tmp_path / "b",
+        progress=False,
+    )
+    ours, theirs = (ep.predict(run, crystals)["value"] for run in (first, again))
+    assert (ours - theirs).abs().max() < 1e-2
+    with pytest.raises(CheckpointError, match="take a new head"):
+        ep.finetune(
+            crystals, "energy", from_=first, head="taken", out=tmp_path / "c", progress=False
+        )
+
+
+def test_the_folder_of_the_ancestor_is_never_cleared(pretrained, crystals):
+    with pytest.raises(RunFolderError, match="holds the weights to start from"):
+        ep.finetune(
+            crystals, "bulk_modulus", from_=pretrained, out=pretrained.folder, overwrite=True
+        )
+    assert ep.load(pretrained.folder)
+
+
+def test_a_folder_with_a_foreign_manifest_is_not_cleared(crystals, tmp_path):
+    (tmp_path / "manifest.json").write_text('{"name": "my web app"}')
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RunFolderError, match="will not be cleared"):
+        ep.pretrain("pretrain", data=crystals, out=tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_folder_in_use_is_refused(crystals, tmp_path, tiny):
+    with FileLock(tmp_path / ".lock"), pytest.raises(RunFolderError, match="another process"):
+        ep.pretrain("pretrain", data=crystals, backbone=tiny, out=tmp_path, progress=False)
+
+
+def test_pretraining_with_labels_reads_those_it_needs(crystals, tmp_path, tiny):
+    run = ep.pretrain(
+        "pretrain",
+        data=crystals,
+        backbone=tiny,
+        objectives=[{"name": "fingerprint"}, {"name": "property", "target": "energy"}],
+        changes=SHORT,
+        out=tmp_path,
+        progress=False,
+    )
+    assert run.model.targets == ("energy",)
+
+
+def test_an_accelerator_that_is_not_there_is_one_line(crystals, tiny):
+    recipe = load_recipe("pretrain").altered({"backbone": tiny, "training.accelerator": "banana"})
+    with pytest.raises(RecipeError, match="'banana'"):
+        train(recipe, crystals[:8])
+
+
+def test_an_output_that_cannot_be_written_is_one_line(crystals, tmp_path, tiny):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        ep.pretrain("pretrain", data=crystals, backbone=tiny, out=tmp_path / "file" / "run")
+
+
+def test_large_totals_keep_their_digits(crystals, tiny):
+    """Energies of −250,000 eV per atom that differ by 0.1 eV: more digits than float32 has."""
+    generator = torch.Generator().manual_seed(0)
+    small = torch.randn(len(crystals), generator=generator, dtype=torch.float64) * 0.1
+    values = (small - 250_000.0) * crystals.atom_counts
+    labelled = crystals.with_targets({"energy": Target(values, unit="eV", extensive=True)})
+    recipe = load_recipe("finetune").altered(
+        {"objectives": [{"name": "property", "target": "energy"}], "backbone": tiny, **SHORT}
+    )
+    objective = train(recipe, labelled).model.objectives[0]
+    labels = objective._scaled(labelled.target("energy"), labelled).values
+    expected = (small - small.mean()) / small.std(unbiased=False)
+    torch.testing.assert_close(labels, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_predictions_flag_what_the_model_has_not_seen(pretrained, crystals, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.spatial import KDTree
 
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.elements import SYMBOLS
@@ -44,8 +45,7 @@ def screen(crystals: Crystals) -> Screening:
     for c in np.flatnonzero(sound & ~(nearest <= LONELY)).tolist():
         one = crystals[c]
         try:
-            reason = _closest_pair(one)
-            lonely = len(_pairs_within(one, LONELY).isolated) if reason is None else 0
+            reason, lonely = (_of_crystal if one.pbc.any() else _of_molecule)(one)
         except InputError as error:
             reason, lonely = str(error), 0
         if reason is not None:
@@ -158,13 +158,27 @@ def _pairs_within(one: Crystals, cutoff: float) -> Graph:
     return build_graph(one, reach).within(cutoff)
 
 
-def _closest_pair(one: Crystals) -> str | None:
+def _of_crystal(one: Crystals) -> tuple[str | None, int]:
+    """Return why a crystal is unusable, or how many of its atoms are isolated."""
     graph = _pairs_within(one, OVERLAP)
     if not graph.edge_total:
-        return None
+        return None, len(_pairs_within(one, LONELY).isolated)
     distances = graph.distances()
     worst = int(distances.argmin())
-    return _too_close(int(graph.center[worst]), int(graph.neighbor[worst]), float(distances[worst]))
+    pair = int(graph.center[worst]), int(graph.neighbor[worst])
+    return _too_close(*pair, float(distances[worst])), 0
+
+
+def _of_molecule(one: Crystals) -> tuple[str | None, int]:
+    """Return the same without a neighbor list, which atoms millions of Å apart overtax."""
+    positions = one.positions.numpy()
+    if len(positions) == 1:
+        return None, 1
+    distances, nearest = (found[:, 1] for found in KDTree(positions).query(positions, k=2))
+    worst = int(distances.argmin())
+    if distances[worst] < OVERLAP:
+        return _too_close(worst, int(nearest[worst]), float(distances[worst])), 0
+    return None, int((distances > LONELY).sum())
 
 
 def _too_close(center: int, neighbor: int, distance: float) -> str:

@@ -65,15 +65,7 @@ def ids_of_rows(
     wanted = request.id_column
     if wanted is not None and wanted not in table.columns:
         raise InputError(f"no column '{wanted}' for the ids. {did_you_mean(wanted, table.columns)}")
-    folded = {name.lower(): name for name in table.columns}
-    named = wanted or next((folded[name] for name in _ID_COLUMNS if name in folded), None)
-    usual = named is not None and named not in (wanted, structures)
-    if usual and named == folded.get("name") and repeats([_text(cell) for cell in table.columns[named]]):
-        log.note(
-            f"column '{named}' holds a name twice, so the crystals have their ids from their "
-            "files or rows: choose a column with id_column."
-        )
-        named = None
+    named = wanted or _usual_column_of_ids(table, structures, log)
     if named is None and all(
         isinstance(cell, str) and "\n" not in cell for cell in table.columns[structures]
     ):
@@ -84,6 +76,22 @@ def ids_of_rows(
     if named != structures:
         return [_text(cell) for cell in cells]
     return [Path(cell).stem if Path(cell).suffix in FILE_FORMS else str(cell) for cell in cells]
+
+
+def _usual_column_of_ids(table: Table, structures: str, log: ReadLog) -> str | None:
+    folded = {name.lower(): name for name in table.columns}
+    usual = next((name for name in _ID_COLUMNS if name in folded), None)
+    if usual is None:
+        return None
+    named = folded[usual]
+    shared = usual == "name" and repeats([_text(cell) for cell in table.columns[named]])
+    if not shared or named == structures:
+        return named
+    log.note(
+        f"column '{named}' holds a name twice, so the crystals have their ids from their files or "
+        "rows: choose a column with id_column."
+    )
+    return None
 
 
 def _text(cell: Any) -> str | None:

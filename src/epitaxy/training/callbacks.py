@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -187,6 +189,11 @@ class ResumeState(Callback):
         self._written = time.monotonic()
         self._asked_to_stop = False
         self._process = os.getpid()
+
+    def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
+        """Take SIGTERM back from the trainer, which would end the run as if all were well."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.ask_to_stop)
 
     def on_train_batch_start(
         self, trainer: Trainer, learner: LightningModule, batch: Sequence[View], batch_idx: int
