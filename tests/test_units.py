@@ -38,6 +38,13 @@ def test_a_unit_is_itself_even_if_unknown():
         ("ev/Angstrom", "eV/Å"),
         ("eV/A**3", "eV/Å^3"),
         ("gpa", "GPa"),
+        ("kBar", "kbar"),
+        ("mev", "meV"),
+        ("EV/atom", "eV/atom"),
+        ("KJ/MOL", "kJ/mol"),
+        ("ha/bohr", "Ha/Bohr"),
+        ("eV/\u212b³", "eV/Å^3"),
+        ("angstrom", "Å"),
         (" meV/ATOM ", "meV/atom"),
         ("Hartree", "Ha"),
         ("μB", "μB"),
@@ -75,3 +82,15 @@ def test_a_target_is_a_name_and_perhaps_a_unit(text, name, unit):
 def test_what_is_no_target_is_an_error(text):
     with pytest.raises(InputError, match=r"is no target"):
         parse_target(text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["MeV", "mPa", "MeV/atom", "MeV/Å", "Nm", "A", "a", "GPA/A^3", "MPA", "mpa"]
+)
+def test_case_that_may_be_another_prefix_is_not_folded(unit):
+    assert canonical(unit) == unit
+
+
+def test_mega_is_not_converted_as_milli():
+    with pytest.raises(InputError, match=r"unit 'MeV'"):
+        conversion_factor("MeV", "eV")

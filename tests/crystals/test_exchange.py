@@ -356,3 +356,22 @@ def test_importing_the_exchange_loads_neither_pymatgen_nor_pandas():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def with_energy_declared(extensive: str) -> pa.Table:
+    field = pa.field("energy", pa.float64(), metadata={"extensive": extensive})
+    return table_without_metadata().append_column(field, pa.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("True", True), ("TRUE", True), ("1", True), ("yes", True), ("False", False), ("0", False)],
+)
+def test_extensive_is_understood_as_other_programs_write_it(said, meant):
+    crystals = exchange.from_arrow(with_energy_declared(said))
+    assert crystals.targets["energy"].extensive is meant
+
+
+def test_an_extensive_that_is_neither_true_nor_false_is_an_error():
+    with pytest.raises(InputError, match=r"column 'energy' declares extensive as 'per cell'"):
+        exchange.from_arrow(with_energy_declared("per cell"))

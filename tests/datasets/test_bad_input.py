@@ -1,7 +1,9 @@
 """What cannot be used is left out with a reason, or is an error that names it and the way out."""
 
 import json
+import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from epitaxy.crystals import exchange
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.targets import Target
+from epitaxy.datasets.read_report import ReadReport, Skipped
 from epitaxy.datasets.readers import read_crystals, read_with_report
 from epitaxy.errors import InputError
 
@@ -301,3 +304,74 @@ def test_warnings_of_parsers_go_into_the_report(tmp_path):
         warnings.simplefilter("error")
         _, report = read_with_report(tmp_path)
     assert any("warned 2 times while parsing" in note for note in report.notes)
+
+
+def test_a_folder_ignores_tables_of_other_names_and_says_so(tmp_path):
+    write(tmp_path, a=cif(), b=cif())
+    (tmp_path / "predictions.csv").write_text("id,gap\na,1\n")
+    crystals, report = read_with_report(tmp_path)
+    assert list(crystals.ids) == ["a", "b"]
+    assert not report.skipped
+    says = "predictions.csv is ignored: targets are read from targets.csv or id_prop.csv."
+    assert says in report.notes
+    with pytest.raises(InputError, match=r"no column or target 'gap'.*predictions.csv is ignored"):
+        read_crystals(tmp_path, targets="gap")
+
+
+def test_crystals_in_memory_are_screened_like_everything_else():
+    good, close = atoms([[0, 0, 0]]), atoms([[0, 0, 0], [0, 0, 0.2]])
+    crystals = replace(exchange.from_ase([good, close, good, good]), ids=["a", "b", "a", "c"])
+    found, report = read_with_report(crystals)
+    assert list(found.ids) == ["a", "c"]
+    overlap, double = report.skipped
+    assert (overlap.row, overlap.id) == (1, "b")
+    assert "0.20 Å apart" in overlap.reason
+    assert (double.row, double.id) == (2, "a")
+    assert "its id stands already at row 0" in double.reason
+    with pytest.raises(InputError, match=r"row 1, id 'b': .*0\.20 Å apart"):
+        read_crystals(crystals, strict=True)
+
+
+@pytest.mark.parametrize("forms", [["cif"], ["cif", "cif"]])
+def test_cifs_without_pymatgen_are_one_error_that_says_what_to_install(
+    tmp_path, monkeypatch, forms
+):
+    for position, _ in enumerate(forms):
+        write(tmp_path, **{f"c{position}": cif()})
+    (tmp_path / "all.csv").write_text('id,cif\na,"' + cif() + '"\n')
+    (tmp_path / "all.json").write_text('[{"lattice": {}, "sites": []}]')
+    for name in ("pymatgen", "pymatgen.core", "pymatgen.io", "pymatgen.io.cif"):
+        monkeypatch.setitem(sys.modules, name, None)
+    sources = [tmp_path, tmp_path / "c0.cif", tmp_path / "all.csv", tmp_path / "all.json"]
+    for source in sources:
+        with pytest.raises(InputError, match=r"pip install pymatgen") as raised:
+            read_crystals(source)
+        assert str(raised.value).count("pymatgen, which cannot be imported") == 1
+        assert "first reasons" not in str(raised.value)
+
+
+def test_a_table_without_rows_and_crystals_without_crystals_are_errors(tmp_path):
+    (tmp_path / "all.csv").write_text("id,cif,gap\n")
+    with pytest.raises(InputError, match=r"all\.csv has no rows"):
+        read_crystals(tmp_path / "all.csv")
+    none = exchange.from_ase([atoms([[0, 0, 0]])])[[]]
+    with pytest.raises(InputError, match=r"Crystals in memory holds no crystals"):
+        read_crystals(none)
+    exchange.write_parquet(none, tmp_path / "all.parquet")
+    with pytest.raises(InputError, match=r"all\.parquet"):
+        read_crystals(tmp_path / "all.parquet")
+
+
+def test_a_table_whose_rows_are_all_skipped_lists_the_first_reasons(tmp_path):
+    rows = "".join(f'{name},"{cif(edge="?")}"\n' for name in "abcdefg")
+    (tmp_path / "all.csv").write_text("id,cif\n" + rows)
+    with pytest.raises(InputError, match=r"(?s)no structure could.*id 'a'.*id 'e'.*and 2 more"):
+        read_crystals(tmp_path / "all.csv")
+
+
+def test_a_long_report_is_short_for_people_and_whole_for_machines():
+    skipped = tuple(Skipped("all.csv", row, None, "it is broken.") for row in range(1000))
+    report = ReadReport("CSV table", "all.csv", 1, skipped)
+    assert report.summary().count("it is broken") == 10
+    assert report.summary().endswith("and 990 more: see the report")
+    assert len(json.loads(report.to_json())["skipped"]) == 1000

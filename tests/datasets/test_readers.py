@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -368,3 +369,130 @@ def test_the_bundled_crystals_are_sound(kind):
     assert report.read == len(found) > 0
     assert found.targets
     assert len(set(found.ids)) == len(found)
+
+
+def test_a_name_that_two_rows_share_is_no_id(tmp_path, structures):
+    rows = [["name", "cif", "gap"]]
+    rows += [["CsCl", s.to(fmt="cif"), g] for s, g in zip(structures, GAPS, strict=True)]
+    write_csv(tmp_path / "all.csv", rows)
+    found, report = read_with_report(tmp_path / "all.csv")
+    assert_salts(replace(found, ids=salts().ids))
+    assert list(found.ids) == ["0", "1", "2"]
+    assert any("column 'name' holds a name twice" in note for note in report.notes)
+    write_cifs(tmp_path)
+    files = [["name", "file"], ["salt", "NaCl.cif"], ["salt", "Fe.cif"]]
+    write_csv(tmp_path / "all.csv", files)
+    assert list(read_crystals(tmp_path / "all.csv").ids) == ["NaCl", "Fe"]
+    write_csv(tmp_path / "all.csv", [*files[:2], ["iron", "Fe.cif"]])
+    assert list(read_crystals(tmp_path / "all.csv").ids) == ["salt", "iron"]
+
+
+def test_a_name_that_two_rows_share_is_no_id_in_json_and_databases(tmp_path, structures):
+    from ase.db import connect
+
+    for structure in structures:
+        structure.properties = {}
+    records = [{"name": "CsCl", "structure": structure.as_dict()} for structure in structures]
+    (tmp_path / "all.json").write_text(json.dumps(records))
+    assert list(read_crystals(tmp_path / "all.json").ids) == ["0", "1", "2"]
+    with connect(tmp_path / "all.db") as database:
+        for atoms in exchange.to_ase(salts()):
+            atoms.info = {}
+            database.write(atoms, name="CsCl")
+    assert list(read_crystals(tmp_path / "all.db").ids) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("first", ["", "n/a", "nan", "n.d."])
+def test_id_prop_needs_no_header_even_if_its_first_value_is_missing(tmp_path, first):
+    write_cifs(tmp_path)
+    write_csv(tmp_path / "id_prop.csv", [["NaCl", first], ["Fe", 0.0], ["CaTiO3", 3.2]])
+    found = read_crystals(tmp_path, targets="y")
+    assert list(found.ids) == ["Fe", "CaTiO3"]
+    assert found.targets["y"].values.tolist() == [0.0, 3.2]
+
+
+def test_id_prop_may_have_a_header(tmp_path):
+    write_cifs(tmp_path)
+    write_csv(tmp_path / "id_prop.csv", [["id", "gap[eV]"], ["NaCl", ""], ["Fe", 0.0]])
+    found = read_crystals(tmp_path, targets="gap")
+    assert list(found.ids) == ["Fe"]
+    assert found.targets["gap"].unit == "eV"
+
+
+def labelled_sources(folder: Path) -> dict:
+    """Return salts in every form of source, with labels that no target could be made of."""
+    import ase.io
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    structures, labels = exchange.to_pymatgen(salts()), ["n.d.", "1.0", "inf"]
+    texts = [structure.to(fmt="cif") for structure in structures]
+    columns = {"id": list(salts().ids), "cif": texts, "gap": labels}
+    write_csv(folder / "all.csv", [list(columns), *zip(*columns.values(), strict=True)])
+    pyarrow.parquet.write_table(pa.table(columns), folder / "cifs.parquet")
+    forces = pa.array([[1.0] * 5] * 3)  # of no length that fits
+    field = pa.field("forces", forces.type, metadata={"level": "atom", "extensive": "?"})
+    layout = exchange.to_arrow(salts()).append_column(field, forces)
+    pyarrow.parquet.write_table(layout, folder / "layout.parquet")
+    records = [
+        {"id": name, "structure": structure.as_dict(), "gap": label}
+        for name, structure, label in zip(salts().ids, structures, labels, strict=True)
+    ]
+    (folder / "all.json").write_text(json.dumps(records))
+    atoms = exchange.to_ase(salts())
+    for one, label in zip(atoms, labels, strict=True):
+        one.info |= {"gap": label, "forces": [1.0, 2.0]}
+    ase.io.write(folder / "all.extxyz", atoms)
+    write_cifs(folder / "headless")
+    rows = list(zip(salts().ids, labels, strict=True))
+    write_csv(folder / "headless" / "id_prop.csv", rows)
+    write_cifs(folder / "headed")
+    write_csv(folder / "headed" / "targets.csv", [["id", "gap"], *rows])
+    names = ("all.csv", "cifs.parquet", "layout.parquet", "all.json", "all.extxyz")
+    return {
+        **{name: folder / name for name in (*names, "headless", "headed")},
+        "frame": pd.DataFrame({"id": salts().ids, "final": structures, "gap": labels}),
+        "objects": atoms,
+    }
+
+
+FORMS = ("all.csv", "cifs.parquet", "layout.parquet", "all.json", "all.extxyz", "headless",
+         "headed", "frame", "objects")  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_no_target_is_wanted_labels_are_not_looked_at(tmp_path, form):
+    found = read_crystals(labelled_sources(tmp_path)[form], targets=(), strict=True)
+    assert_salts(found)
+    assert not found.targets
+
+
+@pytest.mark.parametrize("extent", [1e4, 1e6, 1e9])
+def test_huge_cells_and_positions_are_read(extent):
+    import ase
+
+    far = np.array([[0.3, 0.7, 0.1]] * 2) * extent + [[0, 0, 0], [1.5, 0, 0]]
+    sources = [
+        ase.Atoms("Fe2", far, cell=[extent] * 3, pbc=True),
+        ase.Atoms("Fe2", far, cell=[4.0] * 3, pbc=True),
+        ase.Atoms("Fe2", far, cell=[4.0, 4.0, extent], pbc=True),
+        ase.Atoms("Fe2", far),
+        ase.Atoms("Fe2", [[0, 0, 0], [extent, 0, 0]]),
+    ]
+    found, report = read_with_report(sources)
+    assert len(found) == len(sources)
+    assert any("2 atoms in 1 crystals have no neighbor" in note for note in report.notes)
+
+
+def test_a_wide_sheet_is_screened():
+    import ase.build
+
+    sheet = ase.build.graphene(size=(60, 60, 1))
+    assert len(read_crystals(sheet)) == 1
+    crowded = sheet + ase.Atoms("H", [sheet.positions[7] + [0, 0, 0.3]])
+    with pytest.raises(InputError, match=r"atoms 7 and 7200 are 0\.30 Å apart"):
+        read_crystals(crowded, strict=True)
+    crowded.pbc = False
+    with pytest.raises(InputError, match=r"atoms 7 and 7200 are 0\.30 Å apart"):
+        read_crystals(crowded, strict=True)

@@ -174,7 +174,7 @@ def _of_molecule(one: Crystals) -> tuple[str | None, int]:
     positions = one.positions.numpy()
     if len(positions) == 1:
         return None, 1
-    distances, nearest = (found[:, 1] for found in KDTree(positions).query(positions, k=2))
+    distances, nearest = (np.asarray(of)[:, 1] for of in KDTree(positions).query(positions, k=2))
     worst = int(distances.argmin())
     if distances[worst] < OVERLAP:
         return _too_close(worst, int(nearest[worst]), float(distances[worst])), 0
