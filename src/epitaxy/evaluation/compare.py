@@ -55,7 +55,7 @@ class Comparison:
         difference: the paired difference of pre-trained against scratch.
         results: one row per contender.
         predictions: contender, seed, id, formula, target, unit, truth, value; test crystals only.
-        curves: contender, seed, epoch, split, metric, value of the chosen settings.
+        curves: contender, seed, epoch, split, metric, value, unit of the chosen settings.
         tuning: contender, seed, setting, validation error, chosen or not.
         folder: where all of it is written.
         notes: what was read, skipped, and what to know about it.
@@ -215,6 +215,7 @@ def _collect(
     if diverged:
         notes = (*notes, f"{diverged} of {len(errors)} fits diverged; they were not chosen.")
     curves = pd.concat([_curves(job) for job in chosen], ignore_index=True)
+    curves["unit"] = crystals.target(target).unit
     table = summarize(predictions, reference=SCRATCH, train_size=protocol.train_size)
     difference = compare_contenders(predictions, PRETRAINED, SCRATCH)
     unit = crystals.target(target).unit

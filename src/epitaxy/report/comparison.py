@@ -28,11 +28,11 @@ def write_comparison(
     """Draw the figures, write ``index.html``, and return its path."""
     figures = {
         "Predicted against true values of the test crystals": ("parity", parity(predictions)),
-        "Test error of every contender, one point per seed": (
+        "Test error of every contender: a point per seed, a bar for the 95 % interval": (
             "errors",
             errors(predictions, results),
         ),
-        "Training (thin) and validation (bold) error": (
+        "Error on training (thin) and validation crystals (bold); bands span the seeds": (
             "learning_curves",
             learning_curves(curves),
         ),

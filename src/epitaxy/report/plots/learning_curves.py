@@ -16,8 +16,8 @@ RATIO_FOR_LOG = 10.0  # of the largest to the smallest value, from which a log a
 def learning_curves(curves: pd.DataFrame) -> Figure:
     """Draw one panel per metric: training thin, validation bold with a band over seeds.
 
-    The line is the median over seeds. The band is their minimum to maximum, or their quartiles
-    from eight seeds on.
+    A column ``unit``, if there is one, goes to the axis. The line is the median over seeds. The
+    band is their minimum to maximum, or their quartiles from eight seeds on.
     """
     require_columns(curves, CURVE_COLUMNS, "curves")
     metrics = [str(metric) for metric in curves["metric"].unique()]
@@ -33,10 +33,16 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
                 axes.yaxis.set_major_formatter("{x:g}")
                 axes.yaxis.set_minor_locator(NullLocator())
             axes.set_xlabel("epoch")
-            axes.set_ylabel("MAE" if metric == "mae" else metric)
+            axes.set_ylabel(_label(metric, shown))
             axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
             axes.legend(loc="best")
     return panels[0].get_figure(root=True)  # type: ignore[return-value]
+
+
+def _label(metric: str, curves: pd.DataFrame) -> str:
+    name = "MAE" if metric == "mae" else metric
+    units = curves["unit"].unique() if "unit" in curves.columns else ()
+    return f"{name} [{units[0]}]" if len(units) == 1 and units[0] else name
 
 
 def _spans_decades(values: pd.Series) -> bool:
