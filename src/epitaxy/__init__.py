@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from epitaxy.crystals.neighbors import build_graph as build_graph
     from epitaxy.crystals.targets import Target as Target
     from epitaxy.datasets.readers import read_crystals as read_crystals
+    from epitaxy.datasets.readers import read_with_report as read_with_report
     from epitaxy.experiments import compare as compare
     from epitaxy.training.checkpoint import load_model as load  # noqa: F401
     from epitaxy.training.finetune import finetune as finetune
@@ -38,6 +39,7 @@ _HOMES = {
     "load": ("epitaxy.training.checkpoint", "load_model"),
     "predict": ("epitaxy.training.predict", "predict"),
     "pretrain": ("epitaxy.training.pretrain", "pretrain"),
+    "read_with_report": ("epitaxy.datasets.readers", "read_with_report"),
     "read_crystals": ("epitaxy.datasets.readers", "read_crystals"),
 }
 __all__ = ["__version__", *_HOMES]

@@ -14,6 +14,10 @@ class InputError(EpitaxyError, ValueError):
     """A structure, a table, a target or an argument that cannot be used as given."""
 
 
+class SkippedWarning(UserWarning):
+    """Some structures or rows of a source could not be used and were left out."""
+
+
 class RecipeError(EpitaxyError, ValueError):
     """A recipe, or the arguments of a component named in one, that do not fit."""
 

@@ -86,6 +86,15 @@ def _symbol(part: str, here: Mapping[str, str]) -> str:
     return spellings.get(name, _IN_ANY_CASE.get(name.lower(), name)) + hat + power
 
 
+def is_known(unit: str) -> bool:
+    """Return whether a unit can be converted.
+
+    >>> is_known("meV"), is_known("bananas")
+    (True, False)
+    """
+    return canonical(unit) in _FACTORS
+
+
 def conversion_factor(source: str, destination: str) -> float:
     """Return f such that (value in ``source``) · f = (value in ``destination``).
 

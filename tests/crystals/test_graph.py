@@ -266,3 +266,15 @@ def test_what_has_no_graph_is_an_error_that_names_the_crystal(one, says):
 def test_a_cutoff_must_be_positive(mixed):
     with pytest.raises(InputError, match=r"positive length"):
         build_graph(mixed, 0.0)
+
+
+def test_a_crystal_of_kilometers_is_refused_by_name():
+    far = Crystals(
+        numbers=torch.tensor([2, 2]),
+        positions=torch.tensor([[0.0, 0.0, 0.0], [1e6, 0.0, 0.0]]),
+        cell=torch.zeros(1, 3, 3),
+        pbc=torch.zeros(1, 3, dtype=torch.bool),
+        offsets=torch.tensor([0, 2]),
+    )
+    with pytest.raises(InputError, match="another unit of length"):
+        build_graph(far, 4.0)

@@ -15,7 +15,9 @@ from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.targets import Target
 from epitaxy.datasets.read_report import ReadReport, Skipped
 from epitaxy.datasets.readers import read_crystals, read_with_report
-from epitaxy.errors import InputError
+from epitaxy.errors import InputError, SkippedWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore::epitaxy.errors.SkippedWarning")
 
 CIF = """data_{name}
 _symmetry_space_group_name_H-M 'P 1'
@@ -371,3 +373,14 @@ def test_a_long_report_is_short_for_people_and_whole_for_machines():
     assert report.summary().count("it is broken") == 10
     assert report.summary().endswith("and 990 more: see the report")
     assert len(json.loads(report.to_json())["skipped"]) == 1000
+
+
+@pytest.mark.filterwarnings("error::epitaxy.errors.SkippedWarning")
+def test_reading_without_a_report_warns_of_what_is_left_out(tmp_path):
+    import ase.build
+    import ase.io
+
+    (tmp_path / "broken.cif").write_text("no cif at all\n")
+    ase.io.write(tmp_path / "good.cif", ase.build.bulk("Cu"))
+    with pytest.warns(SkippedWarning, match=r"broken\.cif"):
+        assert len(read_crystals(tmp_path)) == 1

@@ -18,6 +18,8 @@ from epitaxy.datasets import cache
 from epitaxy.datasets.readers import read_crystals, read_with_report
 from epitaxy.errors import InputError
 
+pytestmark = pytest.mark.filterwarnings("ignore::epitaxy.errors.SkippedWarning")
+
 GAPS = [5.0, 0.0, 3.2]
 
 
@@ -310,7 +312,7 @@ def test_a_unit_is_stated_where_the_source_has_none(crystals):
     found, report = read_with_report(crystals.with_targets({"gap": gap}), targets="gap[meV]")
     assert found.targets["gap"].unit == "meV"
     assert found.targets["gap"].values.tolist() == (gap.values.tolist())
-    assert not report.notes
+    assert report.notes == ("the source states no unit for 'gap': taken as meV.",)
 
 
 def test_a_report_speaks_to_people_and_machines(tmp_path):

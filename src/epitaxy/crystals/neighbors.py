@@ -10,6 +10,7 @@ from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph, Ties
 from epitaxy.errors import InputError
 
+FARTHEST = 1e4  # Å; neighbor lists on cells of grids cannot go on forever
 CLOSEST = 1e-2  # Å; atoms nearer than this sit on top of each other
 
 
@@ -135,6 +136,16 @@ def _check(
     if not finite.all():
         name = label(int(np.argmin(finite)))
         raise InputError(f"crystal '{name}' has positions or a cell that are not finite.")
+    far = np.zeros(len(cell), dtype=bool)
+    far[
+        np.searchsorted(offsets, np.flatnonzero((abs(positions) > FARTHEST).any(1)), "right") - 1
+    ] = 1
+    far |= ((abs(cell) > FARTHEST).any(2) & pbc).any(1)
+    if far.any():
+        raise InputError(
+            f"crystal '{label(int(np.argmax(far)))}' reaches beyond {FARTHEST:g} Å: is it in "
+            "another unit of length?"
+        )
     flat = collapsed(cell, pbc)
     if flat.any():
         raise InputError(

@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from epitaxy.datasets.screening import LONELY, screen
 from epitaxy.datasets.sources import Harvest
 from epitaxy.datasets.structures import form_of_file
 from epitaxy.datasets.tables import MISSING, Request
-from epitaxy.errors import InputError, did_you_mean
-from epitaxy.units import conversion_factor, parse_target
+from epitaxy.errors import InputError, SkippedWarning, did_you_mean
+from epitaxy.units import conversion_factor, is_known, parse_target
 
 Source = Any  # a path, a folder, a DataFrame, structures of ASE or pymatgen, Crystals
 Reader = Callable[[Any, Request, ReadLog], Harvest]
@@ -47,10 +48,16 @@ def read_crystals(
     strict: bool = False,
     id_column: str | None = None,
 ) -> Crystals:
-    """Return the crystals of a source with their targets; see ``read_with_report``."""
-    return read_with_report(
+    """Return the crystals of a source with their targets; see ``read_with_report``.
+
+    Warns with a SkippedWarning that lists what was left out, and why.
+    """
+    crystals, report = read_with_report(
         source, targets=targets, extensive=extensive, strict=strict, id_column=id_column
-    )[0]
+    )
+    if report.skipped:
+        warnings.warn(report.summary(), SkippedWarning, stacklevel=2)
+    return crystals
 
 
 def read_with_report(
@@ -267,9 +274,13 @@ def _declared(
 
 def _in_unit(target: Target, wanted: _Wanted, log: ReadLog) -> Target:
     unit = wanted.unit
+    if unit is None and target.unit in _WITHOUT_UNIT:
+        log.note(f"no unit is known for '{wanted.name}': state it as '{wanted.name}[eV]', say.")
     if unit is None or unit == target.unit:
         return target
     if target.unit in _WITHOUT_UNIT:
+        known = "" if is_known(unit) else f" (a unit that cannot be converted: '{unit}')"
+        log.note(f"the source states no unit for '{wanted.name}': taken as {unit}{known}.")
         return replace(target, unit=unit)
     try:
         factor = conversion_factor(target.unit, unit)

@@ -41,7 +41,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
 
 def _label(metric: str, curves: pd.DataFrame) -> str:
     name = "MAE" if metric == "mae" else metric
-    units = curves["unit"].unique() if "unit" in curves.columns else ()
+    units = list(curves["unit"].unique()) if "unit" in curves.columns else []
     return f"{name} [{units[0]}]" if len(units) == 1 and units[0] else name
 
 
