@@ -51,8 +51,15 @@ def save(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:
     base = Path(path_without_suffix)
     base.parent.mkdir(parents=True, exist_ok=True)
     png, svg = base.with_name(base.name + ".png"), base.with_name(base.name + ".svg")
-    figure.savefig(png, dpi=150, facecolor="white")
-    figure.savefig(svg, dpi=150, facecolor="white", metadata={"Date": None})
+    figure.savefig(png, dpi=150, facecolor="white", bbox_inches="tight", pad_inches=0.1)
+    figure.savefig(
+        svg,
+        dpi=150,
+        facecolor="white",
+        bbox_inches="tight",
+        pad_inches=0.1,
+        metadata={"Date": None},
+    )
     return png, svg
 
 
