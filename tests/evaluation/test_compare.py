@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -168,7 +169,7 @@ def test_weights_that_read_labels_of_the_target_are_refused(pretrained, crystals
 
 
 def test_two_crystals_of_one_id_are_refused_before_the_first_fit(pretrained, crystals, tmp_path):
-    double = type(crystals)(**{**vars(crystals), "ids": [crystals.ids[0], *crystals.ids[:-1]]})
+    double = replace(crystals, ids=[crystals.ids[0], *crystals.ids[:-1]])
     with pytest.raises(InputError, match=crystals.ids[0]):
         run_comparison(double, "bulk_modulus", from_=pretrained, out=tmp_path / "x", strict=True)
     assert not (tmp_path / "x" / "fits").exists()
