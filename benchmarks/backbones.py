@@ -1,7 +1,7 @@
 """Training and inference speed of TorchMD-ET against the same equations written edge by edge.
 
 ``python benchmarks/backbones.py [crystals.parquet]`` takes 32 crystals of the file, by default of
-those that come with the package, and prints medians of interleaved steps on one thread: ``train``
+those that come with the package, and prints medians of interleaved steps: ``train``
 is forward, backward and AdamW; ``predict`` is forward in evaluation mode. ``--perturb 0.05`` moves
 every atom by so many Å, so that no two edges are alike. ``--flush`` sets denormal numbers to zero
 for both, as some programs do for a whole process: the plain one loses much time with them.
@@ -34,9 +34,10 @@ def main() -> None:
     parser.add_argument("--perturb", type=float, default=0.0, help="Å")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--presets", nargs="+", default=["small", "paper"])
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--flush", action="store_true", help="set denormal numbers to zero")
     choices = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(choices.threads)
     torch.set_flush_denormal(choices.flush)
     torch.manual_seed(0)
     crystals = batch(choices.parquet, choices.crystals, choices.atoms, choices.perturb)
