@@ -16,7 +16,7 @@ from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.crystals.targets import Target
 from epitaxy.datasets import cache
 from epitaxy.datasets.readers import read_crystals, read_with_report
-from epitaxy.errors import InputError
+from epitaxy.errors import InputError, SkippedWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::epitaxy.errors.SkippedWarning")
 
@@ -466,7 +466,8 @@ FORMS = ("all.csv", "cifs.parquet", "layout.parquet", "all.json", "all.extxyz", 
 @pytest.mark.parametrize("form", FORMS)
 def test_where_no_target_is_wanted_labels_are_not_looked_at(tmp_path, form):
     found = read_crystals(labelled_sources(tmp_path)[form], targets=(), strict=True)
-    assert_salts(found)
+    by_name = sorted(range(len(found)), key=lambda row: salts().ids.index(found.ids[row]))
+    assert_salts(found[by_name])
     assert not found.targets
 
 
@@ -498,3 +499,12 @@ def test_a_wide_sheet_is_screened():
     crowded.pbc = False
     with pytest.raises(InputError, match=r"atoms 7 and 12800 are 0\.30 Å apart"):
         read_crystals(crowded, strict=True)
+
+
+def test_a_folder_without_wanted_labels_is_read_as_a_whole(tmp_path):
+    write_cifs(tmp_path)
+    first = sorted(tmp_path.glob("*.cif"))[0].stem
+    (tmp_path / "targets.csv").write_text(f"id,gap\n{first},1.0\n")
+    assert len(read_crystals(tmp_path, targets=())) == 3
+    with pytest.warns(SkippedWarning, match="it has no row"):
+        assert len(read_crystals(tmp_path)) == 1

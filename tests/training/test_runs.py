@@ -299,3 +299,20 @@ def test_the_manifest_tells_what_a_run_was(pretrained):
     assert len(manifest["data"]["fingerprint"]) >= 32
     assert {"python", "torch", "epitaxy"} <= set(manifest["versions"])
     assert manifest["seconds"] > 0
+
+
+def test_all_that_was_skipped_is_written_down(crystals, tmp_path, tiny):
+    double = type(crystals)(
+        numbers=crystals.numbers,
+        positions=crystals.positions,
+        cell=crystals.cell,
+        pbc=crystals.pbc,
+        offsets=crystals.offsets,
+        ids=["same"] * 20 + list(crystals.ids[20:]),
+    )
+    run = ep.pretrain(
+        "pretrain", data=double, backbone=tiny, changes=SHORT, out=tmp_path, progress=False
+    )
+    report = json.loads((tmp_path / "read_report.json").read_text())
+    assert len(report["skipped"]) == 19
+    assert run.model.card["data"]["crystals"] == len(crystals) - 19

@@ -68,7 +68,7 @@ class ReadLog:
         """Leave a structure out; raises InputError where the reading is strict."""
         skipped = Skipped(file, row, id, reason)
         if self.strict:
-            raise InputError(f"{skipped} (Read with strict=False to leave such structures out.)")
+            raise InputError(f"{skipped} Without strict, such structures are left out.")
         self.skipped.append(skipped)
 
     def note(self, text: str) -> None:

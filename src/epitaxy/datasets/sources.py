@@ -97,6 +97,8 @@ def read_folder(folder: Path, request: Request, log: ReadLog) -> Harvest:
             f"the folder {folder} holds no structure files ({STRUCTURE_FORMS}). Name the one file "
             "to be read if it is a table, a database or an Arrow file."
         )
+    if request.targets == ():  # no label is wanted, so none needs to be there
+        return read_structure_files(files, request, log)
     tables = sorted(folder.glob("*.csv"))
     found = [path for path in tables if path.name in _FOLDER_TABLES]
     if others := [path.name for path in tables if path not in found]:

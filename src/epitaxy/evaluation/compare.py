@@ -33,7 +33,7 @@ from epitaxy.training.finetune import (
     with_target_only,
 )
 from epitaxy.training.predict import formulas, predict_values
-from epitaxy.training.pretrain import load_crystals
+from epitaxy.training.pretrain import READ_FILE, load_crystals
 from epitaxy.training.recipe import Recipe, load_recipe
 from epitaxy.training.run import claim_folder
 from epitaxy.training.train import labels_seen, probes
@@ -108,7 +108,7 @@ def run_comparison(
     _refuse_known_labels(ancestor, name)
     base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     grows = (name,) if extensive is True else extensive or ()
-    crystals, notes = load_crystals(
+    crystals, notes, read = load_crystals(
         base.data, data, base.seed, strict, targets=(target,), extensive=grows
     )
     crystals, missing = with_target_only(crystals, name)
@@ -139,6 +139,7 @@ def run_comparison(
         print(note, file=sys.stderr)
     with folder.held():
         folder.begin({"seeds": seeds})
+        write_atomically(path / READ_FILE, read.to_json().encode())
         protocol.write(path / "splits.json", crystals.ids)
         todo = list(_jobs(path, crystals, ancestor, protocol, settings, base))
         run_fits(todo, jobs, progress)

@@ -52,7 +52,7 @@ def finetune(
         recipe, name, ancestor, {"data.source": source_name(data), **(changes or {})}, seed
     )
     grows = (name,) if extensive is True else extensive or ()
-    crystals, notes = load_crystals(
+    crystals, notes, read = load_crystals(
         recipe.data, data, recipe.seed, strict, targets=(target,), extensive=grows
     )
     crystals, missing = with_target_only(crystals, name)
@@ -76,7 +76,7 @@ def finetune(
         Path(out or default), identity, overwrite, None if ancestor is None else ancestor.folder
     )
     label = "fine-tuning" if progress else None
-    return train_in_folder(folder, recipe, crystals, notes, ancestor, head, label)
+    return train_in_folder(folder, recipe, crystals, notes, read, ancestor, head, label)
 
 
 def finetune_recipe(

@@ -11,13 +11,17 @@ import torch
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.datasets.bundled import bundled
+from epitaxy.datasets.read_report import ReadReport
 from epitaxy.datasets.readers import read_with_report
 from epitaxy.errors import InputError
 from epitaxy.training.checkpoint import Model, save_model
+from epitaxy.training.files import write_atomically
 from epitaxy.training.loader import seeded_generator
 from epitaxy.training.recipe import DataPlan, Recipe, load_recipe
 from epitaxy.training.run import Run, RunFolder, claim_folder
 from epitaxy.training.train import HeadStart, made_objectives, probes, split_off, train
+
+READ_FILE = "read_report.json"
 
 
 def pretrain(
@@ -50,7 +54,7 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = recipe.altered(_changes(data, backbone, objectives, changes, seed))
     needed = needed_targets(recipe)
-    crystals, notes = load_crystals(recipe.data, data, recipe.seed, strict, targets=needed)
+    crystals, notes, read = load_crystals(recipe.data, data, recipe.seed, strict, targets=needed)
     identity = {
         "kind": "pretrain",
         "recipe": recipe.model_dump(mode="json"),
@@ -58,7 +62,7 @@ def pretrain(
     }
     folder = claim_folder(Path(out or Path("runs") / recipe.name), identity, overwrite)
     return train_in_folder(
-        folder, recipe, crystals, notes, label="pre-training" if progress else None
+        folder, recipe, crystals, notes, read, label="pre-training" if progress else None
     )
 
 
@@ -67,6 +71,7 @@ def train_in_folder(
     recipe: Recipe,
     crystals: Crystals,
     notes: Sequence[str],
+    read: ReadReport,
     ancestor: Model | None = None,
     head: HeadStart = "new",
     label: str | None = None,
@@ -85,6 +90,7 @@ def train_in_folder(
         if label is not None and folder.resume_file is not None:
             print(f"going on from the state in {folder.path}", file=sys.stderr)
         folder.begin()
+        write_atomically(folder.path / READ_FILE, read.to_json().encode())
         chosen, held = split_off(len(crystals), recipe.data.validation, recipe.seed)
         trained = train(
             recipe, crystals[chosen], crystals[held], ancestor, head, folder.path, label
@@ -110,8 +116,10 @@ def load_crystals(
     strict: bool = False,
     targets: Sequence[str] = (),
     extensive: Sequence[str] | bool = (),
-) -> tuple[Crystals, list[str]]:
-    """Return the crystals of a plan and notes on what was skipped; ``given`` replaces its source.
+) -> tuple[Crystals, list[str], ReadReport]:
+    """Return the crystals of a plan, notes for the user, and all that was skipped.
+
+    ``given`` replaces the plan's source.
 
     Without ``targets`` the labels are not read at all. ``"bundled"`` are the crystals of the
     package, unless there is a file or a folder of that name.
@@ -133,7 +141,7 @@ def load_crystals(
         notes.append(f"{plan.limit} crystals were chosen at random by seed {seed}.")
     if not len(crystals):
         raise InputError("no crystals are left: raise max_atoms, or give other data.")
-    return crystals, notes
+    return crystals, notes, report
 
 
 def _changes(
