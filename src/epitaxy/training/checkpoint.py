@@ -19,7 +19,7 @@ from epitaxy.backbones.base import Backbone
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.errors import CheckpointError, EpitaxyError
 from epitaxy.objectives.base import Objective, Predicts
-from epitaxy.registry import build, settings_of
+from epitaxy.registry import Component, build, name_of, package_of, settings_of
 from epitaxy.training.coverage import Coverage
 from epitaxy.training.files import write_atomically, write_json
 
@@ -97,6 +97,7 @@ def save_model(model: Model, folder: Path, probe: Crystals) -> Model:
         "coverage": model.coverage.to_json(),
         "golden": _golden(model, probe),
         "versions": versions(),
+        "plug_ins": _plug_ins(model.backbone, *model.objectives),
     }
     write_json(folder / CARD_FILE, card)
     for old in folder.glob("weights-*.safetensors"):
@@ -123,9 +124,13 @@ def load_model(path: str | Path) -> Model:
         )
         heads = nn.ModuleList(objective.head(backbone) for objective in objectives)
     except (EpitaxyError, KeyError) as error:
+        plug_ins = "".join(
+            f" and the plug-in {package}, which must be installed for '{name}'"
+            for name, package in card.get("plug_ins", {}).items()
+        )
         raise CheckpointError(
             f"the checkpoint in {folder} cannot be rebuilt: {error} It was written with "
-            f"Epitaxy {card.get('versions', {}).get('epitaxy', 'unknown')}."
+            f"Epitaxy {card.get('versions', {}).get('epitaxy', 'unknown')}{plug_ins}."
         ) from error
     _fill(backbone, "backbone", tensors, folder)
     _fill(heads, "heads", tensors, folder)
@@ -177,6 +182,12 @@ def _read_weights(folder: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
         return load_tensors(content)
     except SafetensorError as error:
         raise CheckpointError(f"{file} is no safetensors file: {error}.") from None
+
+
+def _plug_ins(*components: Component) -> dict[str, str]:
+    """Return the packages of components that are not our own, by the components' names."""
+    packages = {name_of(component): package_of(component) for component in components}
+    return {name: package for name, package in packages.items() if package is not None}
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:

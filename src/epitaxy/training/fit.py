@@ -1,6 +1,7 @@
 """One training: a learner, its views, and Lightning's Trainer around them."""
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -104,6 +105,7 @@ def fit(
             ckpt_path=state if resumed else None,
             weights_only=True,
         )
+        _end_runs(trainer)
     if best.weights:
         learner.load_state_dict(best.weights)
     return Fitted(
@@ -204,10 +206,19 @@ def _loggers(plan: TrainingPlan, folder: Path | None) -> list[Any] | bool:
         "tensorboard": lambda: loggers.TensorBoardLogger(folder, name="tensorboard"),
         "wandb": lambda: loggers.WandbLogger(save_dir=folder, project="epitaxy"),
         "mlflow": lambda: loggers.MLFlowLogger(
-            experiment_name="epitaxy", tracking_uri=f"file:{folder / 'mlflow'}"
+            experiment_name="epitaxy",
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI")
+            or f"sqlite:///{folder.resolve() / 'mlflow.db'}",
         ),
     }
     return [made[name]() for name in plan.loggers]
+
+
+def _end_runs(trainer: Trainer) -> None:
+    """End a logger's run with the training: one process may train several models."""
+    for logger in trainer.loggers:
+        if type(logger).__name__ == "WandbLogger":
+            logger.experiment.finish()
 
 
 def _step_of(state: Path) -> int:
