@@ -2,15 +2,17 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from epitaxy.crystals import exchange
+from epitaxy.crystals import arrow, exchange
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.exchange import TargetDeclaration, fingerprint
 from epitaxy.crystals.targets import Target
@@ -134,6 +136,44 @@ def test_a_mapped_file_is_not_copied(crystals, tmp_path):
     }
     assert len(distances) == 1, "positions and cell do not lie as far apart as in the file"
     assert not isinstance(mapped.ids, list)
+
+
+def test_what_batches_touch_of_a_mapped_file_does_not_stay_in_memory(tmp_path, monkeypatch):
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("resident memory is read where Linux keeps it")
+
+    def pages_of_files() -> float:
+        line = next(line for line in status.read_text().splitlines() if "RssFile" in line)
+        return float(line.split()[1]) / 1e3
+
+    count, atoms = 50_000, 20
+    many = Crystals(
+        numbers=torch.full((count * atoms,), 6),
+        positions=torch.rand(count * atoms, 3, dtype=torch.float64),
+        cell=torch.eye(3, dtype=torch.float64).expand(count, 3, 3),
+        pbc=torch.ones(count, 3, dtype=torch.bool),
+        offsets=torch.arange(0, count * atoms + 1, atoms),
+    )
+    exchange.write_arrow(many, tmp_path / "many.arrow")
+
+    def grown(batches: int = 100) -> float:
+        mapped = exchange.open_arrow(tmp_path / "many.arrow")
+        before = pages_of_files()
+        for seed in range(batches):
+            chosen = torch.randint(count, (64,), generator=torch.Generator().manual_seed(seed))
+            torch.testing.assert_close(mapped[chosen].positions, many[chosen].positions)
+        return pages_of_files() - before
+
+    assert grown() < 12.0
+    monkeypatch.setattr(arrow, "RELEASED_AFTER", 2**40)
+    assert grown() > 20.0, "the file is too small for this test to fail"
+
+
+def test_mapped_crystals_can_be_sent_to_another_process(crystals, tmp_path):
+    exchange.write_arrow(crystals, tmp_path / "all.arrow")
+    sent = pickle.loads(pickle.dumps(exchange.open_arrow(tmp_path / "all.arrow")))
+    assert_same(sent[:], crystals)
 
 
 def test_other_arrow_readers_find_the_exchange_layout(tmp_path):

@@ -6,12 +6,14 @@ field metadata say ``unit``, ``level``, ``extensive`` and, beyond scalars, ``sha
 """
 
 import json
+import mmap
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +22,43 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.crystals import Crystals, Index
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, did_you_mean
 from epitaxy.units import canonical
 
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 LAYOUT = ("id", "numbers", "positions", "cell", "pbc")
+MAPPED_AROUND = 65536  # bytes
+RELEASED_AFTER = 32 * 2**20  # bytes
 _MARK = {b"epitaxy": b"crystals 1"}  # schema metadata of the files that open_arrow maps
+
+
+@dataclass(frozen=True, eq=False)
+class MappedCrystals(Crystals):
+    """Crystals whose arrays lie over a file; what batches touch does not stay in memory.
+
+    The system maps more around every row that is read, 64 kB of each column or so. Once
+    ``RELEASED_AFTER`` bytes may have gathered, the process gives all of them back: they stay in
+    the system's cache while there is room, and come again when asked for.
+    """
+
+    mapping: mmap.mmap | None = None
+    _touched: int = 0
+
+    def __getitem__(self, index: Index) -> Crystals:
+        batch = super().__getitem__(index)
+        columns = 6 + len(self.targets) + len(self.inputs)
+        touched = self._touched + len(batch) * columns * MAPPED_AROUND
+        if touched > RELEASED_AFTER and self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+            touched = 0
+        object.__setattr__(self, "_touched", touched)
+        return batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process gets the arrays, not the mapping."""
+        return {**vars(self), "mapping": None}
 
 
 class ArrowTexts(Sequence[str]):
@@ -163,7 +194,7 @@ def is_mapped_form(path: str | os.PathLike[str]) -> bool:
     return all(metadata.get(key) == value for key, value in _MARK.items())
 
 
-def open_arrow(path: str | os.PathLike[str]) -> Crystals:
+def open_arrow(path: str | os.PathLike[str]) -> MappedCrystals:
     """Map a file of ``write_arrow``: nothing is read until it is used, whatever its size.
 
     So nothing is screened either: overlapping atoms and repeated ids stay as they were written.
@@ -177,7 +208,9 @@ def open_arrow(path: str | os.PathLike[str]) -> Crystals:
             f"{path} was not written by write_arrow, or is damaged: read its source with "
             "read_crystals and write it anew."
         )
-    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    with Path(path).open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    batch = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping))).get_batch(0)
     numbers = batch.column("numbers")
     rows = len(batch)
     targets: dict[str, Target] = {}
@@ -193,7 +226,7 @@ def open_arrow(path: str | os.PathLike[str]) -> Crystals:
             inputs[field.name] = values
         else:
             targets[field.name] = _declared(field.name, values, described)
-    return Crystals(
+    return MappedCrystals(
         numbers=_mapped(numbers.values),
         positions=_mapped(batch.column("positions").values).reshape(-1, 3),
         cell=_mapped(batch.column("cell").values).reshape(rows, 3, 3),
@@ -202,6 +235,7 @@ def open_arrow(path: str | os.PathLike[str]) -> Crystals:
         targets=targets,
         inputs=inputs,
         ids=ArrowTexts(batch.column("id")),
+        mapping=mapping,
     )
 
 
