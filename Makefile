@@ -26,7 +26,8 @@ check: $(READY)
 	$(BIN)/python -m pytest -m "not slow" -q
 
 bench: $(READY)
-	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+	for benchmark in $(filter-out benchmarks/plain_%,$(wildcard benchmarks/*.py)); do \
+		echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt ".[docs]"

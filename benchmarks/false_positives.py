@@ -91,7 +91,7 @@ def detection_rate(detects, scenario: Scenario, seeds: int, comparisons: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--comparisons", type=int, default=1000)
+    parser.add_argument("--comparisons", type=int, default=200)
     comparisons = parser.parse_args().comparisons
     table = Table(title=f"Claims at nominal 5 %, {comparisons} comparisons each, in percent")
     columns = ("scenario", "seeds", "false positives", "power at 10 %", "textbook false positives")
