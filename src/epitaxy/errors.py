@@ -1,7 +1,7 @@
 """Errors that name the thing, its value and the way out."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class EpitaxyError(Exception):
@@ -16,6 +16,15 @@ class InputError(EpitaxyError, ValueError):
 
 class SkippedWarning(UserWarning):
     """Some structures or rows of a source could not be used and were left out."""
+
+
+class RowsError(InputError):
+    """Some rows of a table do not fit; ``reasons`` says which and why, the message one of them."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        row, reason = next(iter(reasons.items()))
+        super().__init__(f"row {row}: {reason}")
+        self.reasons = reasons
 
 
 class RecipeError(EpitaxyError, ValueError):

@@ -230,8 +230,8 @@ def test_levels_follow_from_the_type_where_nothing_is_said():
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"positions": [[0.0] * 6, [0.0] * 4]}, "'positions' has 4 numbers in row 1, where 3"),
-        ({"cell": [[0.0] * 9, [0.0] * 8]}, "'cell' has 8 numbers in row 1, where 9"),
+        ({"positions": [[0.0] * 6, [0.0] * 4]}, "row 1: column 'positions' has 4 numbers, where 3"),
+        ({"cell": [[0.0] * 9, [0.0] * 8]}, "row 1: column 'cell' has 8 numbers, where 9"),
         ({"numbers": [[1.5, 1.0], [8.0]]}, "'numbers' holds something else than whole"),
         ({"numbers": [1, 2]}, "column 'numbers' is of type int64; a list"),
     ],
@@ -244,7 +244,7 @@ def test_a_malformed_table_is_an_error_that_names_the_place(columns, says):
 def test_an_atom_level_column_of_wrong_length_is_an_error():
     field = pa.field("magmoms", pa.list_(pa.float64()), metadata={"level": "atom"})
     table = table_without_metadata().append_column(field, pa.array([[1.0, 2.0], [1.0, 2.0]]))
-    with pytest.raises(InputError, match=r"'magmoms' has 2 numbers in row 1, where 1 belong"):
+    with pytest.raises(InputError, match=r"row 1: column 'magmoms' has 2 numbers, where 1 belong"):
         exchange.from_arrow(table)
 
 

@@ -100,6 +100,48 @@ def test_rows_without_files_and_files_without_rows_are_skipped(tmp_path):
     reasons(tmp_path)
 
 
+def test_a_broken_file_that_the_table_names_is_reported_once(tmp_path):
+    write(tmp_path, a=cif(), b="no cif at all\n")
+    (tmp_path / "targets.csv").write_text("file,gap\na.cif,1.0\nb.cif,2.0\n")
+    _, report = read_with_report(tmp_path)
+    (skipped,) = report.skipped
+    assert "cannot be read as a CIF" in skipped.reason
+    assert skipped.row == 3
+
+
+def test_rows_of_a_parquet_file_that_do_not_fit_are_skipped(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    atom_level = {"level": "Atom", "unit": "eV/Å"}
+    table = pa.table(
+        {
+            "id": ["a", "short", "b", "forceless", "boxless"],
+            "numbers": [[1, 8], [1], [8], [8], [8]],
+            "positions": [[0.0] * 3 + [1.0] * 3, [0.0] * 4, *[[0.0] * 3] * 3],
+            "cell": [*[[9.0, 0, 0, 0, 9, 0, 0, 0, 9]] * 4, [9.0] * 8],
+            "forces": [[0.1] * 6, [0.1] * 3, [0.1] * 3, [0.1] * 5, [0.1] * 3],
+        }
+    )
+    field = table.schema.field("forces").with_metadata(atom_level)
+    table = table.set_column(4, field, table.column("forces"))
+    pq.write_table(table, tmp_path / "all.parquet")
+    crystals, report = read_with_report(tmp_path / "all.parquet")
+    assert list(crystals.ids) == ["a", "b"]
+    assert crystals.targets["forces"].level == "atom"
+    found = {skipped.id: (skipped.row, skipped.reason) for skipped in report.skipped}
+    assert found == {
+        "short": (1, "column 'positions' has 4 numbers, where 3 belong."),
+        "forceless": (3, "column 'forces' has 5 numbers, where 3 belong (atom level)."),
+        "boxless": (4, "column 'cell' has 8 numbers, where 9 belong."),
+    }
+    with pytest.raises(InputError, match=r"all\.parquet, row 1, id 'short'"):
+        read_with_report(tmp_path / "all.parquet", strict=True)
+    pq.write_table(table.slice(1, 1), tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match=r"no row of .* could be read"):
+        read_with_report(tmp_path / "bad.parquet")
+
+
 def test_duplicate_ids_are_skipped_and_the_first_is_named(tmp_path):
     write(tmp_path, a=cif(), b=cif())
     (tmp_path / "targets.csv").write_text("file,id,gap\na.cif,x,1\nb.cif,x,2\n")

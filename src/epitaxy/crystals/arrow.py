@@ -24,7 +24,7 @@ from torch import Tensor
 
 from epitaxy.crystals.crystals import Crystals, Index
 from epitaxy.crystals.targets import Target
-from epitaxy.errors import InputError, did_you_mean
+from epitaxy.errors import InputError, RowsError, did_you_mean
 from epitaxy.units import canonical
 
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -305,14 +305,11 @@ def _target(table: pa.Table, field: pa.Field, counts: np.ndarray) -> Target | No
     per_row = counts if level == "atom" else np.ones(len(counts), dtype=np.int64)
     filled = lengths > 0
     widths = lengths[filled] // np.maximum(per_row[filled], 1)
-    width = int(widths[0]) if len(widths) else 1
-    wrong = filled & (lengths != width * per_row)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise InputError(
-            f"column '{field.name}' has {lengths[row]} numbers in row {row}, where "
-            f"{width * per_row[row]} belong ({level} level)."
-        )
+    width = int(np.bincount(widths).argmax()) if len(widths) else 1
+    expected = width * per_row
+    _require_lengths(
+        field.name, lengths, expected, filled & (lengths != expected), f" ({level} level)"
+    )
     whole = np.full(int((per_row * width).sum()), np.nan, dtype=_floating(values).dtype)
     whole[np.repeat(filled, per_row * width)] = values
     shape = _shape(field)
@@ -359,13 +356,19 @@ def _flat(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _flat_of(table: pa.Table, name: str, expected: np.ndarray) -> np.ndarray:
     values, lengths = _flat(table, name)
-    if (lengths != expected).any():
-        row = int(np.flatnonzero(lengths != expected)[0])
-        found, wanted = lengths[row], expected[row]
-        raise InputError(
-            f"column '{name}' has {found} numbers in row {row}, where {wanted} belong."
-        )
+    _require_lengths(name, lengths, expected, lengths != expected)
     return values
+
+
+def _require_lengths(
+    name: str, lengths: np.ndarray, expected: np.ndarray, wrong: np.ndarray, level: str = ""
+) -> None:
+    reasons = {
+        row: f"column '{name}' has {lengths[row]} numbers, where {expected[row]} belong{level}."
+        for row in np.flatnonzero(wrong).tolist()
+    }
+    if reasons:
+        raise RowsError(reasons)
 
 
 def _texts(table: pa.Table) -> Sequence[str]:
@@ -376,7 +379,15 @@ def _texts(table: pa.Table) -> Sequence[str]:
 
 
 def _metadata(field: pa.Field) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    found = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    if "level" in found:
+        found["level"] = found["level"].strip().lower()
+        if found["level"] not in ("crystal", "atom"):
+            raise InputError(
+                f"column '{field.name}' declares the level '{found['level']}': write crystal or "
+                "atom there."
+            )
+    return found
 
 
 def _shape(field: pa.Field) -> tuple[int, ...] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -37,7 +38,7 @@ from epitaxy.datasets.tables import (
     json_table,
     structure_column,
 )
-from epitaxy.errors import InputError
+from epitaxy.errors import InputError, RowsError
 
 _PROGRESS_FROM = 200
 _FOLDER_TABLES = ("targets.csv", "id_prop.csv")
@@ -114,11 +115,11 @@ def read_folder(folder: Path, request: Request, log: ReadLog) -> Harvest:
     if not found:
         return read_structure_files(files, request, log)
     log.note(f"targets are taken from {found[0].name}.")
-    harvest = read_csv(found[0], request, log)
-    used = {Path(origin.file).name for origin in harvest.origins}
-    used |= {Path(skipped.file).name for skipped in log.skipped}
+    table = csv_table(found[0], request)
+    harvest = _harvest_of_table(table, request, log)
+    named = {Path(str(cell)).name for cell in table.columns[structure_column(table)]}
     for path in files:
-        if path.name not in used:
+        if not named & {path.name, path.stem}:
             log.skip(str(path), None, None, f"it has no row in {found[0].name}: add one.")
     return harvest
 
@@ -266,14 +267,31 @@ def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
 
 def _harvest_of_arrow(table: pa.Table, path: Path, request: Request, log: ReadLog) -> Harvest:
     if {"numbers", "positions"} <= set(table.column_names):
-        try:
-            crystals = from_arrow(table, request.targets)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        return Harvest(crystals, Rows(str(path), len(crystals)))
+        crystals, sound = _sound_rows(table, path, request, log)
+        return Harvest(crystals, [Origin(str(path), row) for row in sound])
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
     rows = Table(columns, range(len(table)), str(path), path.parent)
     return _harvest_of_table(rows, request, log)
+
+
+def _sound_rows(
+    table: pa.Table, path: Path, request: Request, log: ReadLog
+) -> tuple[Crystals, Sequence[int]]:
+    """Return the crystals of the rows that fit the exchange layout, and which rows they are."""
+    rows = np.arange(len(table))
+    while True:
+        try:
+            return from_arrow(table, request.targets), rows.tolist()
+        except RowsError as error:
+            for row, reason in error.reasons.items():
+                named = "id" in table.column_names and table.column("id")[row].as_py()
+                log.skip(str(path), int(rows[row]), str(named) if named else None, reason)
+            kept = np.setdiff1d(np.arange(len(table)), list(error.reasons))
+            if not len(kept):
+                raise InputError(f"no row of {path} could be read.{first_reasons(log)}") from error
+            table, rows = table.take(kept), rows[kept]
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 @contextlib.contextmanager
