@@ -1,6 +1,7 @@
 """TorchMD-ET written edge by edge, as its equations read: rival in speed, oracle in the tests."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -42,14 +43,33 @@ class PlainTorchMDET(TorchMDET):
         seen = seen.index_add(0, center, embedding.neighbor_nodes[neighbor] * filters)
         nodes = self.neighbor_mix(torch.cat([embedding.nodes, seen], dim=-1))
         vectors = nodes.new_zeros(nodes.shape[0], 3, self.width)
-        layers = [embedding.nodes]
+        layers, edges = [embedding.nodes], embedding.edges
+        if self.self_attention:
+            graph, embedding = self._with_self_loops(graph, embedding)
         for attention in self.attention:
             more, pushed = _attend(attention, nodes, vectors, graph, embedding)
             nodes, vectors = nodes + more, vectors + pushed
             layers.append(nodes)
-        return Encoding(
-            nodes=self.norm(nodes), edges=embedding.edges, vectors=vectors, layers=tuple(layers)
+        return Encoding(nodes=self.norm(nodes), edges=edges, vectors=vectors, layers=tuple(layers))
+
+    def _with_self_loops(self, graph: Graph, embedding: Embedding) -> tuple[Graph, Embedding]:
+        """Return graph and embedding with an edge of zero length from each atom to itself."""
+        atoms = graph.crystals.atom_total
+        zeros = embedding.envelope.new_zeros(atoms)
+        loops = torch.arange(atoms, device=graph.center.device)
+        looped = replace(
+            graph,
+            center=torch.cat([graph.center, loops]),
+            neighbor=torch.cat([graph.neighbor, loops]),
+            shift=torch.cat([graph.shift, graph.shift.new_zeros(atoms, 3)]),
         )
+        more = replace(
+            embedding,
+            edges=torch.cat([embedding.edges, self.expansion(zeros)]),
+            directions=torch.cat([embedding.directions, zeros.unsqueeze(-1).expand(-1, 3)]),
+            envelope=torch.cat([embedding.envelope, torch.ones_like(zeros)]),
+        )
+        return looped, more
 
 
 def _attend(layer: nn.Module, nodes, vectors, graph: Graph, embedding: Embedding):

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, ValidationError, create_model
@@ -43,18 +43,23 @@ def names(room: str) -> list[str]:
     >>> "torchmd_et" in names("backbones")
     True
     """
-    package = importlib.import_module(f"epitaxy.{room}")
-    ours = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base"]
-    return sorted({*ours, *(point.name for point in entry_points(group=f"epitaxy.{room}"))})
+    return sorted({*_ours(room), *(point.name for point in entry_points(group=f"epitaxy.{room}"))})
 
 
 def find(room: str, name: str) -> type[Component]:
-    """Return the class of a component; raises RecipeError that suggests the nearest name."""
-    for point in entry_points(group=f"epitaxy.{room}"):
-        if point.name == name:
-            return point.load()
-    if name not in names(room):
-        raise RecipeError(f"no '{name}' among the {room}. {did_you_mean(name, names(room))}")
+    """Return the class of a component; a plug-in cannot take one of our names.
+
+    Raises RecipeError that suggests the nearest name, or that names the package of a plug-in that
+    cannot be imported, is no component, or has the name of another's.
+    """
+    if name not in _ours(room):
+        points = [point for point in entry_points(group=f"epitaxy.{room}") if point.name == name]
+        if not points:
+            raise RecipeError(f"no '{name}' among the {room}. {did_you_mean(name, names(room))}")
+        if len(points) > 1:
+            packages = " and ".join(_package(point) for point in points)
+            raise RecipeError(f"'{name}' of the {room} is in {packages}: uninstall all but one.")
+        return _loaded(points[0])
     module = importlib.import_module(f"epitaxy.{room}.{name}")
     for member in vars(module).values():
         if (
@@ -84,11 +89,16 @@ def name_of(component: Component) -> str:
     room, _, name = type(component).__module__.rpartition(".")
     if room.startswith("epitaxy."):
         return name
-    for candidate in ROOMS:
-        for point in entry_points(group=f"epitaxy.{candidate}"):
-            if point.value.replace(":", ".").endswith(type(component).__qualname__):
-                return point.name
+    point = _plug_in(component)
+    if point is not None:
+        return point.name
     return f"{type(component).__module__}.{type(component).__qualname__}"
+
+
+def package_of(component: Component) -> str | None:
+    """Return the package and version that a component is plugged in by; None for our own."""
+    point = _plug_in(component)
+    return None if point is None else _package(point)
 
 
 def settings_of(component: Component) -> dict[str, Any]:
@@ -135,6 +145,39 @@ def check_arguments(
     except ValidationError as error:
         raise RecipeError(_explain(owner, error)) from None
     return {name: getattr(checked, name) for name in arguments}
+
+
+def _ours(room: str) -> list[str]:
+    package = importlib.import_module(f"epitaxy.{room}")
+    return [m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base"]
+
+
+def _plug_in(component: Component) -> EntryPoint | None:
+    cls = type(component)
+    for room in ROOMS:
+        for point in entry_points(group=f"epitaxy.{room}"):
+            if point.attr == cls.__qualname__ and _loaded(point) is cls:
+                return point
+    return None
+
+
+def _loaded(point: EntryPoint) -> type[Component]:
+    try:
+        cls = point.load()
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(
+            f"the plug-in '{point.name}' of {_package(point)} cannot be imported: {error}."
+        ) from error
+    if not (inspect.isclass(cls) and issubclass(cls, Component)):
+        raise RecipeError(
+            f"the plug-in '{point.name}' of {_package(point)} is no component: {point.value} does "
+            "not derive from Backbone, Descriptor or Objective."
+        )
+    return cls
+
+
+def _package(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.module
 
 
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:

@@ -56,7 +56,9 @@ def pair(plain_class, **changes):
     return ours, plain
 
 
-@pytest.mark.parametrize("changes", [{}, {"neighbors": 8}, {"vector_envelope": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"neighbors": 8}, {"vector_envelope": False}, {"self_attention": True}]
+)
 def test_it_keeps_the_contract(changes):
     check_backbone(TorchMDET(**{**SMALL, **changes}))
 
@@ -66,7 +68,7 @@ def test_as_published_it_breaks_only_what_its_cap_and_its_missing_images_break()
     check_backbone(TorchMDET(**{**SMALL, **PUBLISHED}), skip=(*broken_by_cap, "supercell"))
 
 
-@pytest.mark.parametrize("changes", [{}, PUBLISHED])
+@pytest.mark.parametrize("changes", [{}, PUBLISHED, {"self_attention": True}])
 def test_values_and_parameter_gradients_equal_the_plain_equations(plain_class, changes):
     ours, plain = pair(plain_class, **changes)
     graph = ours.graph_builder()(mixed_crystals())
@@ -92,7 +94,7 @@ def test_single_precision_stays_within_rounding_of_double(plain_class):
     assert float((found.double() - exact).abs().max() / exact.abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("changes", [{}, PUBLISHED])
+@pytest.mark.parametrize("changes", [{}, PUBLISHED, {"self_attention": True}])
 def test_forces_equal_the_plain_equations(plain_class, changes):
     ours, plain = pair(plain_class, **changes)
     forces = []

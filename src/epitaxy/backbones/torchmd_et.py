@@ -12,7 +12,7 @@ from epitaxy.backbones.base import Backbone, Embedding, Encoding
 from epitaxy.crystals.graph import Graph, Ties
 from epitaxy.crystals.segments import gather, sum_over_neighbors
 from epitaxy.errors import RecipeError
-from epitaxy.nn.contacts import Contacts, each_edge, merged, on_grid
+from epitaxy.nn.contacts import Contacts, each_edge, merged, on_grid, with_self_loops
 from epitaxy.nn.edge_messages import attend
 from epitaxy.nn.envelope import cosine_envelope
 from epitaxy.nn.radial import ExpNormal
@@ -32,14 +32,17 @@ class TorchMDET(Backbone):
         o = O(Σ_j a m),  w = Σ_j (v_j s₁ + r̂ s₂)
         Δx = ⟨V₁v, V₂v⟩ o₂ + o₃,  Δv = V₃v o₁ + w
 
-    Differences from the published code, each switchable back by an argument:
+    Differences from the published code (the package torchmd-net), on purpose, each switchable back
+    by an argument:
 
     * ``vector_envelope``: f_c multiplies the vector messages too. Without it energies jump as an
-      atom crosses the cutoff.
+      atom crosses the cutoff. The package calls this ``vector_cutoff`` and has it off.
     * ``own_images``: an atom's own periodic images take part in the neighbor embedding. The
       published code drops every edge between equal indices there.
-
-    The molecular code also attends from each atom to itself; a periodic graph has no such edge.
+    * ``self_attention``: the package also attends from each atom to itself, along an edge of zero
+      length: φ(0), f_c = 1, r̂ = 0; not in the neighbor embedding. Periodic graphs, as in
+      arXiv:2503.01227, have no such edge, and here it is off. With it on, node and vector
+      features of molecules equal the package's for the same weights.
     """
 
     has_vectors: ClassVar[bool] = True
@@ -73,6 +76,7 @@ class TorchMDET(Backbone):
         trainable_radial: bool = True,
         vector_envelope: bool = True,
         own_images: bool = True,
+        self_attention: bool = False,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -81,6 +85,7 @@ class TorchMDET(Backbone):
         self.cutoff, self.neighbors, self.ties, self.elements = cutoff, neighbors, ties, elements
         self.trainable_radial = trainable_radial
         self.vector_envelope, self.own_images = vector_envelope, own_images
+        self.self_attention = self_attention
         self.edge_width = radial
         self.smooth = vector_envelope and neighbors is None
 
@@ -122,6 +127,9 @@ class TorchMDET(Backbone):
         """
         contacts = _contacts(graph, embedding)
         nodes = self._with_neighbor_elements(embedding.nodes, embedding.neighbor_nodes, contacts)
+        if self.self_attention:
+            at_zero = self._expanded(contacts.envelope.new_zeros(1))
+            contacts = with_self_loops(contacts, *at_zero, atoms=nodes.shape[0])
         vectors = None
         layers = [embedding.nodes]
         for attention in self.attention:

@@ -16,7 +16,7 @@ class Contacts:
     go away. Distances recur between other pairs too, so filters are made once per shell.
 
     Attributes:
-        center, neighbor: indices of atoms; sorted by center.
+        center, neighbor: indices of atoms; sorted by center, but for loops, which come last.
         shell: row of ``features``.
         features: distance features.
         count: number of edges.
@@ -93,4 +93,26 @@ def merged(
         count=count.unsqueeze(-1).to(envelope.dtype),
         envelope=envelope[representative][shell_of_contact].unsqueeze(-1),
         direction=directions.new_zeros(len(code), 3).index_add(0, contact, directions),
+    )
+
+
+def with_self_loops(
+    contacts: Contacts,
+    features: Float[Tensor, "1 radial"],
+    envelope: Float[Tensor, " 1"],
+    atoms: int,
+) -> Contacts:
+    """Return the contacts and, last, one of each atom with itself, without direction.
+
+    ``features`` and ``envelope`` are those of zero distance.
+    """
+    atom = torch.arange(atoms, device=contacts.center.device)
+    return Contacts(
+        center=torch.cat([contacts.center, atom]),
+        neighbor=torch.cat([contacts.neighbor, atom]),
+        shell=torch.cat([contacts.shell, torch.full_like(atom, len(contacts.features))]),
+        features=torch.cat([contacts.features, features]),
+        count=torch.cat([contacts.count, contacts.count.new_ones(atoms, 1)]),
+        envelope=torch.cat([contacts.envelope, envelope.expand(atoms).unsqueeze(-1)]),
+        direction=torch.cat([contacts.direction, contacts.direction.new_zeros(atoms, 3)]),
     )
