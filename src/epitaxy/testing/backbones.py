@@ -1,7 +1,6 @@
 """What every backbone promises, as checks that anyone can call on theirs."""
 
 import copy
-import itertools
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -64,6 +63,10 @@ def check_declarations(backbone: Backbone) -> None:
         _require((part is not None) == declared, f"{name} are there, or not, against declaration")
     if encoding.vectors is not None:
         _require(encoding.vectors.shape[:2] == (atoms, 3), "vectors are not (atoms, 3, width)")
+    if encoding.crystals is not None:
+        _require(len(encoding.crystals) == len(graph), "crystals are not (crystals, state)")
+    same = encoding.edges is embedding.edges or torch.equal(encoding.edges, embedding.edges)
+    _require(same != backbone.has_edges, "edges are updated, or not, against declaration")
     _require(len(encoding.layers) > 1, "layers do not hold the nodes after every layer")
     _require(torch.equal(encoding.layers[0], embedding.nodes), "layers[0] is not NE0")
     for layer in encoding.layers:
@@ -131,10 +134,36 @@ def check_one_atom_cells(backbone: Backbone) -> None:
 def check_batching(backbone: Backbone) -> None:
     """A crystal in a batch is represented as it is alone."""
     crystals = examples.low_symmetry_crystals()
-    together = _encode(backbone, crystals)[0].nodes
-    for index, (first, last) in enumerate(itertools.pairwise(crystals.offsets.tolist())):
-        alone = _encode(backbone, crystals[index])[0].nodes
-        _near(alone, together[first:last], "nodes depend on the rest of the batch")
+    together, graph = _encode(backbone, crystals)
+    for index in range(len(crystals)):
+        alone = _encode(backbone, crystals[index])[0]
+        atoms = slice(*crystals.offsets[index : index + 2].tolist())
+        edges = slice(*graph.crystal_offsets[index : index + 2].tolist())
+        _near(alone.nodes, together.nodes[atoms], "nodes depend on the rest of the batch")
+        _near(alone.edges, together.edges[edges], "edges depend on the rest of the batch")
+        if alone.crystals is not None and together.crystals is not None:
+            state = together.crystals[index : index + 1]
+            _near(alone.crystals, state, "the state depends on the rest of the batch")
+
+
+def check_updates(backbone: Backbone) -> None:
+    """Edges that are updated learn of their atoms; a state learns of all atoms and tells them."""
+    graph = _graph(backbone, examples.low_symmetry_crystals())
+    embedding = backbone.embed(graph)
+    start = embedding.nodes.detach().requires_grad_()
+    encoding = backbone.propagate(graph, replace(embedding, nodes=start))
+    if backbone.has_edges:
+        by_nodes = _sensitivity(encoding.edges, start)
+        _require(bool((by_nodes != 0).any(1).all()), "edges do not depend on the atoms they join")
+    if encoding.crystals is None:
+        return
+    by_nodes = _sensitivity(encoding.crystals, start)
+    _require(bool((by_nodes != 0).any(1).all()), "the state does not depend on all atoms")
+    if embedding.crystals is None:
+        raise AssertionError("the embedding has no state to start from")
+    other = replace(embedding, crystals=embedding.crystals + 1.0)
+    nodes = backbone.propagate(graph, other).nodes
+    _require(not torch.allclose(nodes, encoding.nodes), "nodes do not depend on the state")
 
 
 def check_isolation(backbone: Backbone) -> None:
@@ -144,12 +173,17 @@ def check_isolation(backbone: Backbone) -> None:
     graph = _graph(backbone, replace(crystals, positions=positions))
     embedding = backbone.embed(graph)
     start = embedding.nodes.detach().requires_grad_()
-    nodes = backbone.propagate(graph, replace(embedding, nodes=start)).nodes
-    first = int(crystals.offsets[1])
-    weights = torch.arange(nodes.shape[1], dtype=nodes.dtype, device=nodes.device).cos()
-    for gradient in torch.autograd.grad((nodes[:first] @ weights).sum(), [positions, start]):
-        _require(bool((gradient[:first] != 0).any()), "nodes do not depend on their own crystal")
-        _require(not bool((gradient[first:] != 0).any()), "a derivative reaches another crystal")
+    encoding = backbone.propagate(graph, replace(embedding, nodes=start))
+    first, first_edge = int(crystals.offsets[1]), int(graph.crystal_offsets[1])
+    parts = [encoding.nodes[:first]]
+    parts += [encoding.edges[:first_edge]] if backbone.has_edges else []
+    parts += [] if encoding.crystals is None else [encoding.crystals[:1]]
+    for part in parts:
+        weights = torch.arange(part.shape[1], dtype=part.dtype, device=part.device).cos()
+        gradients = torch.autograd.grad((part @ weights).sum(), [positions, start], None, True)
+        for own, other in ((g[:first] != 0, g[first:] != 0) for g in gradients):
+            _require(bool(own.any()), "a crystal does not depend on its own atoms")
+            _require(not bool(other.any()), "a derivative reaches another crystal")
 
 
 def check_inputs(backbone: Backbone) -> None:
@@ -201,6 +235,8 @@ def check_smoothness(backbone: Backbone) -> None:
     _near(inside.nodes, outside.nodes, "nodes jump at the cutoff", 1e-5)
     if inside.vectors is not None and outside.vectors is not None:
         _near(inside.vectors, outside.vectors, "vectors jump at the cutoff", 1e-5)
+    if inside.crystals is not None and outside.crystals is not None:
+        _near(inside.crystals, outside.crystals, "the state jumps at the cutoff", 1e-5)
 
 
 BACKBONE_CHECKS: dict[str, Callable[[Backbone], None]] = {
@@ -214,6 +250,7 @@ BACKBONE_CHECKS: dict[str, Callable[[Backbone], None]] = {
     "supercell": check_supercell,
     "one_atom_cells": check_one_atom_cells,
     "batching": check_batching,
+    "updates": check_updates,
     "isolation": check_isolation,
     "inputs": check_inputs,
     "embedding_is_all": check_embedding_is_all,
@@ -270,6 +307,16 @@ def _compare(found: Encoded, expected: Encoded, what: str, order: Tensor | None 
         _near(new.crystals, old.crystals, f"the state depends on {what}")
     means = _edge_means(new, new_graph), _edge_means(old, old_graph)
     _near(*means, f"the edges of a crystal depend on {what}")
+
+
+def _sensitivity(values: Tensor, start: Tensor) -> Tensor:
+    """Return the derivative of the sum of ``values`` by ``start``, zero where there is none."""
+    if not values.requires_grad:
+        return torch.zeros_like(start)
+    found = torch.autograd.grad(
+        values.sum(), start, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return found[0]
 
 
 def _edge_means(encoding: Encoding, graph: Graph) -> Tensor:
