@@ -1,29 +1,39 @@
-"""Training and inference speed of TorchMD-ET against the same equations written edge by edge.
+"""Training and inference speed of backbones, some against the same equations edge by edge.
 
 ``python benchmarks/backbones.py [crystals.parquet]`` takes 32 crystals of the file, by default of
 those that come with the package, and prints medians of interleaved steps: ``train``
 is forward, backward and AdamW; ``predict`` is forward in evaluation mode. ``--perturb 0.05`` moves
 every atom by so many Å, so that no two edges are alike. ``--flush`` sets denormal numbers to zero
 for both, as some programs do for a whole process: the plain one loses much time with them.
-``held`` is what a forward pass keeps for the way back.
+``held`` is what a forward pass keeps for the way back. ``--backbones cgcnn`` times one of them;
+a preset that a backbone has not is passed over. ``--processor`` counts processor time, which other
+programs on a busy machine disturb less.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from plain_cgcnn import PlainCGCNN
 from plain_torchmd_et import PlainTorchMDET
 
 import epitaxy
-from epitaxy.backbones.torchmd_et import TorchMDET
+from epitaxy.backbones.base import Backbone
 from epitaxy.crystals.arrow import read_parquet
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
+from epitaxy.registry import find
 
 BUNDLED = Path(epitaxy.__file__).parent / "datasets" / "bundled" / "crystals.parquet"
-RIVALS = {"plain": PlainTorchMDET, "ours": TorchMDET}
+Clock = Callable[[], float]
+RIVALS = {
+    "torchmd_et": PlainTorchMDET,
+    "cgcnn": PlainCGCNN,
+    "megnet": None,  # there is no plain one
+}
 
 
 def main() -> None:
@@ -33,17 +43,22 @@ def main() -> None:
     parser.add_argument("--atoms", type=int, default=40, help="largest cell")
     parser.add_argument("--perturb", type=float, default=0.0, help="Å")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--backbones", nargs="+", choices=RIVALS, default=list(RIVALS))
     parser.add_argument("--presets", nargs="+", default=["small", "paper"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--flush", action="store_true", help="set denormal numbers to zero")
+    parser.add_argument("--processor", action="store_true", help="count processor time, not wall")
     choices = parser.parse_args()
+    clock = time.process_time if choices.processor else time.perf_counter
     torch.set_num_threads(choices.threads)
     torch.set_flush_denormal(choices.flush)
     torch.manual_seed(0)
     crystals = batch(choices.parquet, choices.crystals, choices.atoms, choices.perturb)
     print(f"{choices.parquet.name}: {len(crystals)} crystals, {crystals.atom_total} atoms a batch")
-    for preset in choices.presets:
-        compare(preset, crystals, choices.rounds)
+    for name in choices.backbones:
+        for preset in choices.presets:
+            if preset in find("backbones", name).presets:
+                compare(name, preset, crystals, choices.rounds, clock)
 
 
 def batch(path: Path, count: int, atoms: int, perturb: float) -> Crystals:
@@ -56,36 +71,40 @@ def batch(path: Path, count: int, atoms: int, perturb: float) -> Crystals:
     return chosen
 
 
-def compare(preset: str, crystals: Crystals, rounds: int) -> None:
-    backbones = {name: cls.preset(preset) for name, cls in RIVALS.items()}
-    backbones["ours"].load_state_dict(backbones["plain"].state_dict())
+def compare(name: str, preset: str, crystals: Crystals, rounds: int, clock: Clock) -> None:
+    """Print speed and memory of a backbone's preset, besides its plain rival if it has one."""
+    backbones = {"ours": find("backbones", name).preset(preset)}
     graph = backbones["ours"].graph_builder()(crystals)
-    edges = graph.edge_total / crystals.atom_total
-    with torch.no_grad():
-        plain, ours = (backbone(graph).nodes for backbone in backbones.values())
-    error = float((plain - ours).abs().max() / plain.abs().max())
-    print(f"{preset}: {edges:.1f} edges per atom, largest relative difference {error:.1e}")
+    title = f"{name} {preset}: {graph.edge_total / crystals.atom_total:.1f} edges per atom"
+    if RIVALS[name] is not None:
+        backbones["plain"] = RIVALS[name].preset(preset)
+        backbones["plain"].load_state_dict(backbones["ours"].state_dict())
+        with torch.no_grad():
+            ours, plain = (backbone.eval()(graph).nodes for backbone in backbones.values())
+        error = float((plain - ours).abs().max() / plain.abs().max())
+        title += f", largest relative difference {error:.1e}"
+    print(title)
     for step in (train, predict):
-        steps = {name: step(backbone, graph) for name, backbone in backbones.items()}
-        seconds = medians(steps, rounds)
-        ratio = seconds["plain"] / seconds["ours"]
+        seconds = medians({key: step(one, graph) for key, one in backbones.items()}, rounds, clock)
         rates = "   ".join(
-            f"{name} {len(crystals) / taken:7.1f} crystals/s {crystals.atom_total / taken:8.1f} "
-            "atoms/s"
-            for name, taken in seconds.items()
+            f"{key} {1 / taken:6.2f} steps/s {len(crystals) / taken:7.1f} crystals/s "
+            f"{crystals.atom_total / taken:8.1f} atoms/s"
+            for key, taken in seconds.items()
         )
-        print(f"  {step.__name__:8s} {rates}   ratio {ratio:.2f}", flush=True)
-    sizes = {name: held(backbone.train(), graph) for name, backbone in backbones.items()}
+        if "plain" in seconds:
+            rates += f"   ratio {seconds['plain'] / seconds['ours']:.2f}"
+        print(f"  {step.__name__:8s} {rates}", flush=True)
+    sizes = {key: held(backbone.train(), graph) for key, backbone in backbones.items()}
     print(
         "  held     "
         + "   ".join(
-            f"{name} {size / 1e6:7.1f} MB {size / graph.edge_total:10.0f} bytes per edge"
-            for name, size in sizes.items()
+            f"{key} {size / 1e6:7.1f} MB {size / graph.edge_total:10.0f} bytes per edge"
+            for key, size in sizes.items()
         )
     )
 
 
-def train(backbone: TorchMDET, graph: Graph):
+def train(backbone: Backbone, graph: Graph):
     """Return a training step."""
     backbone.train()
     optimizer = torch.optim.AdamW(backbone.parameters(), lr=1e-5)
@@ -98,7 +117,7 @@ def train(backbone: TorchMDET, graph: Graph):
     return step
 
 
-def predict(backbone: TorchMDET, graph: Graph):
+def predict(backbone: Backbone, graph: Graph):
     """Return a prediction."""
     backbone.eval()
 
@@ -109,18 +128,18 @@ def predict(backbone: TorchMDET, graph: Graph):
     return step
 
 
-def medians(steps: dict, rounds: int) -> dict[str, float]:
+def medians(steps: dict, rounds: int, clock: Clock) -> dict[str, float]:
     """Return the median seconds of each step, taken in turns after one that is not counted."""
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(clock() - start)
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
-def held(backbone: TorchMDET, graph: Graph) -> int:
+def held(backbone: Backbone, graph: Graph) -> int:
     """Return the bytes that a forward pass keeps for the way back, parameters not counted."""
     own = {parameter.untyped_storage().data_ptr() for parameter in backbone.parameters()}
     kept: dict[int, int] = {}
