@@ -7,25 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, MinLen
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from epitaxy.crystals.crystals import ragged_rows
 from epitaxy.crystals.densities import Rows, atom_densities, checked, read_gpsp
 from epitaxy.crystals.elements import symbol
 from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.harmonics import solid_harmonics
+from epitaxy.crystals.multipoles import (
+    BOND,
+    LEAST,
+    STEP,
+    ProbeWeights,
+    density_arrays,
+    probe_weights,
+)
 from epitaxy.crystals.neighborhoods import edges_side_by_side, neighborhoods, vectors_by_axis
+from epitaxy.crystals.neighbors import build_graph
+from epitaxy.crystals.reciprocal import few_waves, longest_wave, multipoles_by_waves
 from epitaxy.crystals.segments import gather
 from epitaxy.descriptors.base import Descriptor, bell, require_sound
 from epitaxy.errors import InputError
 from epitaxy.nn.scaling import Transform
 
-DENSEST = 0.2  # atoms per Å³; diamond has 0.18
-BOND = 3.0  # Å; most atoms have a neighbor nearer than this
-_NEGLIGIBLE = 80.0  # e^−80 of anything is nothing
+WIDE = 1.25  # Å; from here on plane waves are fewer than neighbors
+SPARSE = 0.01  # atoms per Å³; crystals with fewer have gaps
+_WAVES_PER_SLOT = 8  # phases are made for each edge that is expanded at a time
 
 
 @dataclass(frozen=True)
@@ -48,17 +58,20 @@ class GMP(Descriptor):
     took. The default ones are those of all electrons of the free atoms H to Cf
     (``epitaxy.crystals.densities``), spread by ``smearing``.
 
-    Atoms farther than a radius that depends on their element and on σ are left out, such that what
-    they can add is below ``accuracy``: in the orders −1 and 0, as a fraction of what the element's
-    own atom has there, with up to 0.2 atoms per Å³ beyond; in higher orders, as a fraction of what
-    a single neighbor can add at most. Higher orders of symmetric sites are far smaller than that.
+    What is left out of a channel is at most ``accuracy`` times its largest value in the crystal, in
+    every crystal, wherever that value is more than rounding: 1000 machine epsilons of the most that
+    a neighbor adds to it. Probes of 1.25 Å and wider are summed over plane waves, to rounding, in
+    crystals that repeat in all directions and are not too large. Everything else is a sum over
+    neighbors up to a radius by element; where the densest packing of atoms beyond it could add more
+    than what is allowed, which few crystals have, it is done again with a longer one, on a graph
+    made for it.
 
     Attributes:
         orders: n, from −1.
         sigmas: σ in Å.
         densities: {Z: rows (B in e/Å³, β in Å⁻²)}; the path of a ``.gpsp`` file, which is read
             into such a table; or None for the default.
-        accuracy: fraction of a channel's scale that may be cut off.
+        accuracy: fraction of a channel's largest value in a crystal that may be left out.
         smearing: standard deviation of an atom's motion in Å, in the default densities.
         chunk: slots for edges that are expanded at a time; bounds the memory, not the result.
     """
@@ -101,11 +114,11 @@ class GMP(Descriptor):
 
     @functools.cached_property
     def cutoff(self) -> float:  # type: ignore[override]
-        """How far it looks in Å for the given accuracy, whatever the elements."""
+        """How long the edges must be in Å for the given accuracy, whatever the elements."""
         return self.cutoff_for(self.table)
 
     def cutoff_for(self, numbers: Iterable[int]) -> float:
-        """Return how far it looks in Å where these are all of the elements.
+        """Return how long the edges must be in Å where these are all of the elements.
 
         Raises InputError for an element without a density.
         """
@@ -117,7 +130,8 @@ class GMP(Descriptor):
                 f"GMP has no electron density for {symbol(missing[0])} (Z = {missing[0]}): give "
                 f"its Gaussians in densities. It has them for {known}."
             )
-        return max(float(probe.radii[number]) for number in present for probe in self._probes)
+        radii = [probe.cut(0)[0][present].max() for probe in self._probes if probe.sigma < WIDE]
+        return float(max(radii, default=BOND))
 
     def neighborhood(self, graph: Graph) -> Graph:
         """Return the graph if it is long enough for the elements in it, else raise InputError."""
@@ -138,14 +152,18 @@ class GMP(Descriptor):
         Raises InputError for an element without a density and for a graph that ends too early.
         """
         graph = self.neighborhood(graph)
-        vectors = vectors_by_axis(graph)
-        squares = (vectors * vectors).sum(0).detach()
-        columns: dict[tuple[int, float], Tensor] = {}
-        for probe in self._probes:
-            columns |= probe.multipoles(graph, vectors, squares, self.chunk)
+        wide = [probe for probe in self._probes if probe.sigma >= WIDE]
+        near = [probe for probe in self._probes if probe.sigma < WIDE]
+        values = self._over_neighbors(near, graph, 0) if near else []
+        values += self._of_wide_probes(wide, graph) if wide else []
+        found = {
+            (order if probe.sigma else -1, probe.sigma): column
+            for probe, columns in zip(near + wide, values, strict=True)
+            for order, column in zip(probe.orders, columns.unbind(-1), strict=True)
+        }
         return torch.stack(
             [
-                columns[order, sigma]
+                found[order, sigma]
                 for order in self.orders
                 for sigma in (self.sigmas if order >= 0 else (0.0,))
             ],
@@ -153,89 +171,189 @@ class GMP(Descriptor):
         )
 
     @functools.cached_property
-    def _probes(self) -> "list[_Probe]":
+    def _probes(self) -> list[ProbeWeights]:
         probed = tuple(order for order in self.orders if order >= 0)
-        probes = [_probe(sigma, probed, self.table, self.accuracy) for sigma in self.sigmas]
-        bare = [_probe(0.0, (-1,), self.table, self.accuracy)] if -1 in self.orders else []
-        return bare + (probes if probed else [])
+        widths = sorted(set(self.sigmas)) if probed else []
+        bare = [probe_weights(0.0, (0,), self.table, self.accuracy)] if -1 in self.orders else []
+        return bare + [probe_weights(s, probed, self.table, self.accuracy) for s in widths]
 
+    def _over_neighbors(
+        self, probes: list[ProbeWeights], graph: Graph, level: int
+    ) -> list[Float[Tensor, "atoms orders"]]:
+        """Return φ of each probe from the neighbors within the radii of a level.
 
-@dataclass(frozen=True, eq=False)
-class _Probe:
-    """Everything that one σ needs; rows are Gaussians, columns are atomic numbers.
+        Crystals that need a later level are done again at that.
+        """
+        around = _Surroundings(_reaching(graph, probes, level))
+        values = [
+            _lengths(_sums_over_neighbors(probe, around, level, self.chunk), probe.orders)
+            for probe in probes
+        ]
+        deep = [place for place, probe in enumerate(probes) if probe.orders[-1] > 0]
+        if not deep:
+            return values
+        needed = [_levels_needed(probes[place], around, values[place], level) for place in deep]
+        later = torch.stack(needed).amax(0)
+        for following in sorted(set(later.tolist()) - {level}):
+            chosen = torch.nonzero(later == following).flatten().to(values[0].device)
+            atoms, _ = ragged_rows(graph.crystals.offsets, chosen)
+            again = self._over_neighbors(
+                [probes[place] for place in deep], around.graph[chosen], following
+            )
+            for place, found in zip(deep, again, strict=True):
+                values[place] = values[place].index_copy(0, atoms, found)
+        return values
 
-    w_n(r) = Σ_k strength_k ratio_kⁿ exp(−decay_k r²); order −1 has σ = 0 and is treated as n = 0.
-    """
-
-    sigma: float
-    orders: tuple[int, ...]
-    strength: np.ndarray
-    ratio: np.ndarray
-    decay: np.ndarray
-    radii: np.ndarray  # Å, by atomic number
-
-    def multipoles(
-        self,
-        graph: Graph,
-        vectors: Float[Tensor, "3 edges"],
-        squares: Float[Tensor, " edges"],
-        slots: int,
-    ) -> dict[tuple[int, float], Tensor]:
-        """Return φ of every atom by order and σ."""
-        numbers = graph.crystals.numbers
-        kinds = gather(numbers, graph.neighbor)
-        reach = gather(vectors.new_tensor(self.radii**2), kinds)
-        kept = torch.nonzero(squares <= reach).flatten()
-        counts = torch.bincount(gather(graph.center, kept), minlength=len(numbers))
-        offsets = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0))
-        vectors, kinds = vectors.index_select(1, kept), gather(kinds, kept)
-        atoms, sums = [], []
-        for hood in neighborhoods(offsets, slots):
-            of_slots = gather(kinds, hood.edges.flatten()).reshape(hood.edges.shape)
-            atoms.append(hood.atoms)
-            sums.append(self._sums(edges_side_by_side(vectors, hood), of_slots, hood.filled))
-        total = vectors.new_zeros((len(numbers), sum(2 * max(n, 0) + 1 for n in self.orders)))
-        if atoms:
-            total = total.index_copy(0, torch.cat(atoms), torch.cat(sums, dim=1).T)
-        own = gather(vectors.new_tensor(self.strength.sum(0)), numbers)
-        return self._lengths(total, own)
-
-    def _sums(
-        self, vectors: Float[Tensor, "3 atoms slots"], kinds: Tensor, filled: Tensor
-    ) -> Float[Tensor, "components atoms"]:
-        """Return Σ_j w_n(r_j) h_nm(r_j) for every order and component."""
-
-        def of_kinds(table: np.ndarray) -> Tensor:
-            rows = vectors.new_tensor(table).index_select(1, kinds.flatten())
-            return rows.reshape(-1, *kinds.shape)
-
-        decay = of_kinds(-self.decay)
-        terms = of_kinds(self.strength) * bell(decay * (vectors * vectors).sum(0))
-        steps = -2.0 * self.sigma**2  # ratio = decay / α, so that one of them is enough
-        sums, reached = [], 0
-        for order in self.orders:
-            while reached < order:
-                terms, reached = terms * decay, reached + 1
-            weight = terms.sum(0) * filled
-            if reached == 0:
-                sums.append(weight.sum(-1).unsqueeze(0))
+    def _of_wide_probes(
+        self, probes: list[ProbeWeights], graph: Graph
+    ) -> list[Float[Tensor, "atoms orders"]]:
+        """Return φ of each probe, over plane waves in the crystals that allow it."""
+        crystals = graph.crystals
+        sigmas, orders = [probe.sigma for probe in probes], probes[0].orders
+        fraction = max(self.accuracy * _rounding(crystals.cell.dtype), LEAST)
+        longest = longest_wave(min(sigmas), orders, fraction)
+        few = few_waves(crystals, longest)
+        values = [crystals.cell.new_zeros((crystals.atom_total, len(orders))) for _ in probes]
+        for chosen, by_waves in ((few, True), (~few, False)):
+            index = torch.nonzero(chosen).flatten()
+            if not len(index):
+                continue
+            atoms, _ = ragged_rows(crystals.offsets, index)
+            if by_waves:
+                some = crystals if len(index) == len(crystals) else crystals[index]
+                slots = _WAVES_PER_SLOT * self.chunk
+                amount, beta = map(crystals.cell.new_tensor, density_arrays(self.table))
+                sums = multipoles_by_waves(some, sigmas, orders, (amount, beta), longest, slots)
+                parts = [_lengths(part, orders) for part in sums.chunk(len(probes), dim=1)]
             else:
-                harmonics = solid_harmonics(vectors, reached)
-                sums.append((harmonics * weight).sum(-1) * steps**reached)
-        return torch.cat(sums)
+                parts = self._over_neighbors(probes, graph[index], 0)
+            values = [v.index_copy(0, atoms, p) for v, p in zip(values, parts, strict=True)]
+        return values
 
-    def _lengths(
-        self, total: Float[Tensor, "atoms components"], own: Float[Tensor, " atoms"]
-    ) -> dict[tuple[int, float], Tensor]:
-        """Return φ from the sums over neighbors and what each atom adds for itself."""
-        found, first = {}, 0
-        for order in self.orders:
-            degree = max(order, 0)
-            part = total[:, first : first + 2 * degree + 1]
-            part = part + own.unsqueeze(-1) if degree == 0 else part
-            found[order, self.sigma] = _prefactor(degree) * _length(part)
-            first += 2 * degree + 1
-        return found
+
+class _Surroundings:
+    """A graph, where its neighbors are, and how near the nearest are in each crystal."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.vectors = vectors_by_axis(graph)
+        self.squares = (self.vectors * self.vectors).sum(0).detach()
+
+    @functools.cached_property
+    def nearest(self) -> Float[Tensor, " crystals"]:
+        """Å; infinite where no edge is."""
+        crystal = gather(self.graph.crystals.crystal_of_atom, self.graph.center)
+        none = self.squares.new_full((len(self.graph),), torch.inf)
+        return torch.sqrt(none.scatter_reduce(0, crystal, self.squares, "amin")).cpu()
+
+
+def _reaching(graph: Graph, probes: list[ProbeWeights], level: int) -> Graph:
+    """Return the graph, or a longer one of the same crystals if the level's radii ask for it."""
+    numbers = torch.unique(graph.crystals.numbers).tolist()
+    reach = max(
+        (float(probe.cut(level)[0][numbers].max()) for probe in probes if numbers), default=0.0
+    )
+    return graph if graph.cutoff >= reach else build_graph(graph.crystals, reach)
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    """Return what is taken for rounding, as a fraction of the most that a neighbor adds."""
+    return 1000 * torch.finfo(dtype).eps
+
+
+def _levels_needed(
+    probe: ProbeWeights, around: _Surroundings, values: Float[Tensor, "atoms orders"], level: int
+) -> Int[Tensor, " crystals"]:
+    """Return the level of radii that each crystal needs, by what may be left out at this one.
+
+    A channel that is zero to rounding is so by symmetry, and remains so, unless there is so much
+    room between the atoms that they may not have seen one another yet.
+    """
+    crystals = around.graph.crystals
+    rounding = _rounding(values.dtype)
+    last = probe.last_level(rounding)
+    if level >= last or probe.orders[-1] == 0:
+        return torch.full((len(crystals),), level)
+    numbers, crystal = crystals.numbers.cpu(), crystals.crystal_of_atom.cpu()
+    place = (around.nearest / probe.spacing).clamp(max=probe.distances[-1] / probe.spacing)
+    place = place.to(torch.int64)[crystal]
+    room = crystals.atom_counts < SPARSE * crystals.volumes.detach()
+    apart = (room | ~crystals.pbc.all(-1)).cpu()
+    first = 1 if probe.orders[0] == 0 else 0
+    scale = values.new_tensor([_prefactor(order) for order in probe.orders[first:]])
+    sizes = (values.detach()[:, first:] / scale).T.double().cpu()
+    most = torch.from_numpy(probe.most[first:])[:, numbers, place].double()
+    left = torch.from_numpy(probe.cut(level)[1][first:])[:, numbers]
+    of_atoms = torch.stack([sizes, most, left])
+    largest = torch.zeros(*of_atoms.shape[:2], len(crystals), dtype=torch.float64)
+    size, most, left = largest.scatter_reduce(2, crystal.expand_as(of_atoms), of_atoms, "amax")
+    floor = rounding * most
+    allowed = probe.accuracy * torch.maximum(size, floor)
+    excess = (left / allowed.clamp(min=1e-300)).clamp(min=1.0)
+    steps = torch.ceil(torch.log(excess) / -math.log(STEP)).to(torch.int64)
+    steps = (steps * ((size > floor) | apart)).amax(0)
+    return (level + steps).clamp(max=last)
+
+
+def _sums_over_neighbors(
+    probe: ProbeWeights, around: _Surroundings, level: int, slots: int
+) -> Float[Tensor, "atoms components"]:
+    """Return Σ_j w_n(r_j) h_nm(r_j), the atom itself included, for every order and component."""
+    graph, vectors, squares = around.graph, around.vectors, around.squares
+    numbers = graph.crystals.numbers
+    kinds = gather(numbers, graph.neighbor)
+    reach = gather(vectors.new_tensor(probe.cut(level)[0] ** 2), kinds)
+    kept = torch.nonzero(squares <= reach).flatten()
+    counts = torch.bincount(gather(graph.center, kept), minlength=len(numbers))
+    offsets = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0))
+    vectors, kinds = vectors.index_select(1, kept), gather(kinds, kept)
+    tables = [vectors.new_tensor(table) for table in (probe.strength, -probe.decay)]
+    atoms, sums = [], []
+    for hood in neighborhoods(offsets, slots):
+        of_slots = gather(kinds, hood.edges.flatten())
+        strength, decay = (
+            table.index_select(1, of_slots).reshape(-1, *hood.edges.shape) for table in tables
+        )
+        atoms.append(hood.atoms)
+        sums.append(_sums(probe, edges_side_by_side(vectors, hood), strength, decay, hood.filled))
+    total = vectors.new_zeros((len(numbers), sum(2 * order + 1 for order in probe.orders)))
+    if atoms:
+        total = total.index_copy(0, torch.cat(atoms), torch.cat(sums, dim=1).T)
+    if probe.orders[0] > 0:
+        return total
+    own = gather(tables[0].sum(0), numbers).unsqueeze(-1)
+    return torch.cat([total[:, :1] + own, total[:, 1:]], dim=1)
+
+
+def _sums(
+    probe: ProbeWeights,
+    vectors: Float[Tensor, "3 atoms slots"],
+    strength: Float[Tensor, "rows atoms slots"],
+    decay: Float[Tensor, "rows atoms slots"],
+    filled: Tensor,
+) -> Float[Tensor, "components atoms"]:
+    terms = strength * bell(decay * (vectors * vectors).sum(0))
+    steps = -2.0 * probe.sigma**2  # ratio = decay / α, so that one of them is enough
+    sums, reached = [], 0
+    for order in probe.orders:
+        while reached < order:
+            terms, reached = terms * decay, reached + 1
+        weight = terms.sum(0) * filled
+        if reached == 0:
+            sums.append(weight.sum(-1).unsqueeze(0))
+        else:
+            harmonics = solid_harmonics(vectors, reached)
+            sums.append((harmonics * weight).sum(-1) * steps**reached)
+    return torch.cat(sums)
+
+
+def _lengths(
+    total: Float[Tensor, "atoms components"], orders: tuple[int, ...]
+) -> Float[Tensor, "atoms orders"]:
+    """Return φ of every order from its components."""
+    parts = total.split([2 * order + 1 for order in orders], dim=1)
+    lengths = [_prefactor(n) * _length(part) for n, part in zip(orders, parts, strict=True)]
+    return torch.stack(lengths, dim=-1)
 
 
 def _prefactor(degree: int) -> float:
@@ -249,45 +367,3 @@ def _length(components: Float[Tensor, "atoms components"]) -> Float[Tensor, " at
     positive = square > 0
     root = torch.sqrt(torch.where(positive, square, 1.0))
     return torch.where(positive, root, torch.zeros_like(root))
-
-
-def _probe(
-    sigma: float, orders: tuple[int, ...], table: dict[int, Rows], accuracy: float
-) -> _Probe:
-    size = max(table) + 1
-    rows = max(len(gaussians) for gaussians in table.values())
-    amount, beta = np.zeros((rows, size)), np.ones((rows, size))
-    for number, gaussians in table.items():
-        amount[: len(gaussians), number], beta[: len(gaussians), number] = zip(
-            *gaussians, strict=True
-        )
-    strength, ratio, decay = amount, np.ones_like(beta), beta
-    if sigma > 0:
-        alpha = 0.5 / sigma**2
-        norm = (sigma * math.sqrt(2 * math.pi)) ** -3
-        strength = norm * amount * (math.pi / (alpha + beta)) ** 1.5
-        ratio, decay = beta / (alpha + beta), alpha * beta / (alpha + beta)
-    radii = np.zeros(size)
-    for number in table:
-        column = strength[:, number], ratio[:, number], decay[:, number]
-        radii[number] = max(_radius(max(order, 0), *column, accuracy) for order in orders)
-    return _Probe(sigma, orders, strength, ratio, decay, radii)
-
-
-def _radius(
-    degree: int, strength: np.ndarray, ratio: np.ndarray, decay: np.ndarray, accuracy: float
-) -> float:
-    """Return the distance beyond which the atoms of an element add less than the accuracy asks.
-
-    Where n = 0 all of them add up; where n > 0 their directions are as good as random, so their
-    squares do.
-    """
-    end = math.sqrt(_NEGLIGIBLE / decay[strength != 0].min())
-    distances = np.linspace(0.0, end, 1000)
-    bells = np.exp(-np.outer(decay, distances**2))
-    one = np.abs((strength * ratio**degree) @ bells) * distances**degree
-    shells = DENSEST * 4 * math.pi * distances**2 * distances[1]
-    power = 1 if degree == 0 else 2
-    beyond = np.cumsum((shells * one**power)[::-1])[::-1] ** (1 / power)
-    scale = abs(strength.sum()) if degree == 0 else one[distances >= BOND].max()
-    return float(distances[np.argmax(beyond <= accuracy * scale)])
