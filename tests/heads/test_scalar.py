@@ -63,7 +63,54 @@ def test_at_the_start_outputs_are_moderate_however_few_inputs_there_are(width):
     assert not torch.cat([p for n, p in head.named_parameters() if "bias" in n]).any()
 
 
-@pytest.mark.parametrize("wrong", [{"level": "edge"}, {"pooling": "max"}])
+READ_FIRST = ("attention", "set2set", "cumulants")
+
+
+@pytest.mark.parametrize("pooling", READ_FIRST)
+@pytest.mark.parametrize(("extensive", "factor"), [(False, 1.0), (True, 2.0)])
+def test_what_reads_before_the_perceptron_stays_in_a_supercell_unless_extensive(
+    pooling, extensive, factor
+):
+    crystals = examples.low_symmetry_crystals()
+    larger, sources = examples.supercell(crystals)
+    encoding, graph = encoded(crystals)
+    head = ScalarHead(WIDTH, pooling=pooling, extensive=extensive).double()
+    repeated = head(*encoded(larger, encoding.nodes[sources]))
+    torch.testing.assert_close(repeated, factor * head(encoding, graph))
+
+
+def test_an_extensive_mean_is_the_sum():
+    encoding, graph = encoded(examples.low_symmetry_crystals())
+    by_mean = ScalarHead(WIDTH, pooling="mean", extensive=True).double()
+    by_sum = ScalarHead(WIDTH, pooling="sum", extensive=True).double()
+    by_sum.load_state_dict(by_mean.state_dict())
+    torch.testing.assert_close(by_mean(encoding, graph), by_sum(encoding, graph))
+
+
+@pytest.mark.parametrize("pooling", READ_FIRST)
+def test_the_order_of_the_atoms_does_not_matter(pooling):
+    crystals = examples.low_symmetry_crystals()
+    other, order = examples.reordered(crystals)
+    encoding, graph = encoded(crystals)
+    head = ScalarHead(WIDTH, pooling=pooling).double()
+    torch.testing.assert_close(head(*encoded(other, encoding.nodes[order])), head(encoding, graph))
+
+
+def test_at_the_level_of_edges_every_edge_has_its_row():
+    _, graph = encoded(examples.low_symmetry_crystals())
+    edges = torch.randn(graph.edge_total, 3, dtype=torch.float64)
+    head = ScalarHead(3, outputs=2, level="edge").double()
+    nodes = torch.zeros(graph.crystals.atom_total, WIDTH, dtype=torch.float64)
+    found = head(Encoding(nodes=nodes, edges=edges), graph)
+    torch.testing.assert_close(found, head.perceptron(edges))
+
+
+def test_a_level_other_than_the_crystal_has_nothing_to_pool():
+    head = ScalarHead(WIDTH, level="atom", pooling="set2set")
+    assert {name.split(".")[0] for name in head.state_dict()} == {"perceptron"}
+
+
+@pytest.mark.parametrize("wrong", [{"level": "bond"}, {"pooling": "max"}])
 def test_a_wrong_choice_is_named(wrong):
     with pytest.raises((InputError, TypeCheckError), match=next(iter(wrong.values()))):
         ScalarHead(WIDTH, **wrong)

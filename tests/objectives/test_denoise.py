@@ -10,6 +10,7 @@ from epitaxy.crystals.neighbors import build_graph
 from epitaxy.errors import InputError
 from epitaxy.objectives import Denoise
 from epitaxy.registry import build
+from epitaxy.testing import examples
 from epitaxy.training.learner import Encoder
 from epitaxy.training.loader import graph_builder, seeded_generator
 from epitaxy.training.recipe import load_recipe
@@ -102,6 +103,23 @@ def test_derivative_predictions_sum_to_zero_and_match_finite_differences(crystal
     step[1, 2] = 1e-5
     slope = (energy(step) - energy(-step)) / 2e-5
     assert float(forces[1, 2].detach()) == pytest.approx(-slope, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cgcnn", "megnet"])
+def test_a_backbone_without_vectors_predicts_vectors_that_turn(crystals, name):
+    settings = {"name": name, "preset": "small"}
+    backbone, objective, head, view = setup(settings, crystals[:4], mode="head")
+    assert not backbone.has_vectors
+    backbone.eval()
+    graph = view.graphs[0]
+    turned = replace(graph, crystals=examples.turned(graph.crystals, examples.rotation()))
+    before = objective._by_head(Encoder(backbone), head, graph)
+    after = objective._by_head(Encoder(backbone), head, turned)
+    torch.testing.assert_close(after, before @ examples.rotation().T, rtol=1e-9, atol=1e-10)
+    assert before.abs().max() > 1e-4
+    objective.loss(Encoder(backbone), head, view)["loss"].backward()
+    gradients = [p.grad for p in head.parameters()]
+    assert all(gradient is not None and bool(gradient.any()) for gradient in gradients)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -8,6 +6,7 @@ from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, RecipeError
 from epitaxy.objectives import Property
 from epitaxy.registry import build
+from epitaxy.testing import examples
 from epitaxy.training.learner import Encoder
 from epitaxy.training.loader import graph_builder
 
@@ -27,22 +26,51 @@ def test_pooling_follows_the_declaration(crystals, tiny):
     assert extensive.declaration["pooling"] == "sum"
 
 
-def test_an_extensive_prediction_doubles_with_the_cell_and_an_intensive_one_stays(crystals, tiny):
-    one = crystals[3]
-    doubled = replace(
-        one,
-        numbers=torch.cat([one.numbers] * 2),
-        positions=torch.cat([one.positions, one.positions + one.cell[0, 0]]),
-        cell=one.cell * torch.tensor([2.0, 1.0, 1.0])[:, None],
-        offsets=one.offsets * 2,
-        targets={},
-    )
+POOLINGS = (None, "mean", "attention", "set2set", "cumulants", "set2set_joined")
+
+
+@pytest.mark.parametrize("name", ["torchmd_et", "megnet"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_an_extensive_prediction_doubles_with_the_cell_and_an_intensive_one_stays(
+    crystals, tiny, pooling, name
+):
+    settings = tiny if name == "torchmd_et" else {"name": name, "preset": "small"}
+    one = crystals[3].with_targets({})
+    two = examples.supercell(one)[0]
     for target, factor in (("energy", 2.0), ("formation_energy_per_atom", 1.0)):
-        backbone, builder, objective = prepared_for(crystals, tiny, target=target)
+        backbone, builder, objective = prepared_for(
+            crystals, settings, target=target, pooling=pooling
+        )
         head = objective.head(backbone)
-        small = objective.predict(Encoder(backbone), head, builder(one.with_targets({})))
-        large = objective.predict(Encoder(backbone), head, builder(doubled))
+        small = objective.predict(Encoder(backbone), head, builder(one))
+        large = objective.predict(Encoder(backbone), head, builder(two))
         torch.testing.assert_close(large, factor * small, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS[1:])
+@pytest.mark.parametrize("target", ["energy", "formation_energy_per_atom"])
+def test_predictions_and_losses_of_every_pooling_belong_together(crystals, tiny, pooling, target):
+    some = crystals[:8]
+    backbone, builder, objective = prepared_for(some, tiny, target=target, pooling=pooling)
+    head = objective.head(backbone)
+    view = objective.view(some, builder, torch.Generator())
+    predicted = objective.predict(Encoder(backbone), head, view.graphs[0])
+    error = (predicted - some.target(target).values).abs().mean()
+    figures = objective.loss(Encoder(backbone), head, view)
+    torch.testing.assert_close(figures["mae"], error, rtol=1e-4, atol=1e-5, check_dtype=False)
+    figures["loss"].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in head.parameters())
+
+
+def test_the_joined_readout_takes_a_state_where_there_is_one(crystals, tiny):
+    arguments = {"target": "energy", "pooling": "set2set_joined"}
+    backbone, _, objective = prepared_for(crystals, tiny, **arguments)
+    assert objective.head(backbone).state_width == 0
+    megnet, builder, objective = prepared_for(
+        crystals, {"name": "megnet", "preset": "small"}, **arguments
+    )
+    state = megnet(builder(crystals[:2])).crystals
+    assert objective.head(megnet).state_width == state.shape[1]
 
 
 def test_mean_and_scale_are_those_of_the_training_targets(crystals, tiny):

@@ -1,33 +1,43 @@
-"""Scalars of crystals or of atoms, read from the representation of every atom."""
+"""Scalars of crystals, atoms or edges, read from their representations."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from epitaxy.crystals.graph import Graph
-from epitaxy.crystals.targets import Level
 from epitaxy.errors import InputError
 from epitaxy.nn.perceptron import Perceptron
-from epitaxy.nn.pooling import Pooling, pool
+from epitaxy.nn.pooling import READERS, Pooling, pool
+
+HeadLevel = Literal["crystal", "atom", "edge"]
 
 
 @runtime_checkable
-class AtomRepresentations(Protocol):
+class Representations(Protocol):
     """What the head reads of an encoding."""
 
     @property
     def nodes(self) -> Tensor:
         """The representation of every atom, shape (atoms, width)."""
 
+    @property
+    def edges(self) -> Tensor:
+        """The representation of every edge, shape (edges, edge_width)."""
+
 
 class ScalarHead(nn.Module):
-    """y_i = MLP(x_i) of every atom; of a crystal, the mean or the sum of y_i over its atoms.
+    """y_i = MLP(x_i) of every atom or edge; of a crystal, what a pooling makes of its atoms.
 
-    The perceptron comes before the pooling, so that a sum doubles when the cell does, and a mean
-    stays. ``hidden`` are the widths of its hidden layers; two of ``width`` unless told, none for a
-    linear head. At the start all biases are zero, however few inputs a layer has.
+    With the poolings ``"mean"`` and ``"sum"`` the perceptron comes first, y = pool_i MLP(x_i), so
+    that a sum doubles when the cell does, and a mean stays. With ``"attention"``, ``"set2set"`` and
+    ``"cumulants"`` representations are pooled, y = MLP(pool_i x_i), which stays too.
+    ``extensive`` multiplies what stays by the number of atoms: it doubles then.
+
+    ``width`` is the backbone's, or its ``edge_width`` at level ``"edge"``. ``hidden`` are the
+    widths of the perceptron's hidden layers; two of ``width`` unless told, none for a linear head.
+    At the start all its biases are zero, however few inputs a layer has.
     """
 
     def __init__(
@@ -35,25 +45,46 @@ class ScalarHead(nn.Module):
         width: int,
         outputs: int = 1,
         hidden: Sequence[int] | None = None,
-        level: Level = "crystal",
+        level: HeadLevel = "crystal",
         pooling: Pooling = "mean",
+        extensive: bool = False,
     ) -> None:
         super().__init__()
-        if level not in ("crystal", "atom"):
-            raise InputError(f"a head's level is 'crystal' or 'atom', not '{level}'.")
-        if pooling not in ("mean", "sum"):
-            raise InputError(f"a head's pooling is 'mean' or 'sum', not '{pooling}'.")
+        for what, given, known in (("level", level, HeadLevel), ("pooling", pooling, Pooling)):
+            if given not in get_args(known):
+                choices = "', '".join(get_args(known))
+                raise InputError(f"a head's {what} is one of '{choices}', not '{given}'.")
         self.width, self.outputs, self.level, self.pooling = width, outputs, level, pooling
+        self.extensive = extensive
         self.hidden = (width, width) if hidden is None else tuple(hidden)
-        self.perceptron = Perceptron(width, self.hidden, outputs)
-        for layer in self.perceptron:
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        read_first = level == "crystal" and pooling in READERS
+        self.reader = READERS[pooling](width) if read_first else None
+        inputs = width if self.reader is None else self.reader.outputs
+        self.perceptron = started_at_zero(Perceptron(inputs, self.hidden, outputs))
 
-    def forward(self, encoding: AtomRepresentations, graph: Graph) -> Float[Tensor, "rows outputs"]:
-        """Return one row per crystal, or per atom, by ``level``."""
-        of_atoms = self.perceptron(encoding.nodes)
+    def forward(self, encoding: Representations, graph: Graph) -> Float[Tensor, "rows outputs"]:
+        """Return one row per crystal, atom or edge, by ``level``."""
+        if self.level == "edge":
+            return self.perceptron(encoding.edges)
         if self.level == "atom":
-            return of_atoms
-        return pool(of_atoms, graph.crystals, self.pooling)
+            return self.perceptron(encoding.nodes)
+        crystals = graph.crystals
+        if self.reader is None:
+            of_atoms = self.perceptron(encoding.nodes)
+            of_crystals = pool(of_atoms, crystals, "sum" if self.pooling == "sum" else "mean")
+        else:
+            of_crystals = self.perceptron(
+                self.reader(encoding.nodes, crystals.crystal_of_atom, crystals.atom_counts)
+            )
+        if self.extensive and self.pooling != "sum":
+            of_crystals = of_crystals * crystals.atom_counts.unsqueeze(-1)
+        return of_crystals
+
+
+def started_at_zero(perceptron: Perceptron) -> Perceptron:
+    """Return the perceptron with the weights of Glorot and Bengio (2010) and zero biases."""
+    for layer in perceptron:
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return perceptron

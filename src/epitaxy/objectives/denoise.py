@@ -14,7 +14,9 @@ from epitaxy.crystals.neighbors import GraphBuilder
 from epitaxy.crystals.segments import mean_over_atoms
 from epitaxy.crystals.supercells import enlarged
 from epitaxy.crystals.targets import Target
-from epitaxy.errors import InputError, RecipeError
+from epitaxy.errors import InputError
+from epitaxy.heads.bond_vector import BondVectorHead
+from epitaxy.heads.potential import energy_forces_stress
 from epitaxy.heads.scalar import ScalarHead
 from epitaxy.heads.vector import VectorHead
 from epitaxy.objectives.base import Encode, Objective, View
@@ -28,9 +30,10 @@ class Denoise(Objective):
 
     The atoms of a crystal move by u_i less the crystal's mean ū, which no network could tell;
     the neighbor list is that of the moved crystal, and the label points back, as a force does.
-    f is the output of a vector head (``mode="head"``), or −∂E/∂x of a scalar one
-    (``mode="derivative"``). Cells of few atoms are enlarged first: one atom alone would have
-    nothing to find. What is left with one atom (a free atom) is skipped and counted.
+    f is the output of a vector head (``mode="head"``; where the backbone has no vectors, of one
+    that weighs the directions to neighbors), or −∂E/∂x of a scalar one (``mode="derivative"``).
+    Cells of few atoms are enlarged first: one atom alone would have nothing to find. What is left
+    with one atom (a free atom) is skipped and counted.
 
     The published code stores σ·u itself, keeps ū, and lets −∂E/∂x point along the displacement.
 
@@ -78,15 +81,12 @@ class Denoise(Objective):
         )
 
     def head(self, backbone: Backbone) -> nn.Module:
-        """Return a vector head, or a scalar one whose derivative is taken."""
+        """Return a vector head that suits the backbone, or a scalar one to be differentiated."""
         if self.mode == "derivative":
             return ScalarHead(width=backbone.width, level="crystal", pooling="sum")
-        if not backbone.has_vectors:
-            raise RecipeError(
-                f"{type(backbone).__name__} has no vectors for a head to read: denoise with "
-                "mode = 'derivative'."
-            )
-        return VectorHead(backbone.width)
+        if backbone.has_vectors:
+            return VectorHead(backbone.width)
+        return BondVectorHead(backbone.width, backbone.edge_width, backbone.cutoff)
 
     def loss(self, encode: Encode, head: nn.Module, view: View) -> dict[str, Tensor]:
         """Return the loss and the explained fraction of the labels' variance."""
@@ -101,11 +101,12 @@ class Denoise(Objective):
         return head(encode(graph), graph)
 
     def _by_derivative(self, encode: Encode, head: nn.Module, graph: Graph) -> Tensor:
-        positions = graph.crystals.positions.detach().requires_grad_(True)
-        free = replace(graph, crystals=replace(graph.crystals, positions=positions))
-        energy = head(encode(free), free).sum()
-        (slope,) = torch.autograd.grad(energy, positions, create_graph=head.training)
-        return -slope
+        def energy(moved: Graph) -> Tensor:
+            return head(encode(moved), moved).squeeze(-1)
+
+        forces = energy_forces_stress(energy, graph, differentiable=head.training).forces
+        assert forces is not None
+        return forces
 
     def _sigmas(self, crystals: Crystals, generator: torch.Generator) -> Tensor:
         """Return σ for every atom, shape (atoms, 1)."""

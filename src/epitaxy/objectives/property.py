@@ -15,6 +15,7 @@ from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.neighbors import GraphBuilder
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, RecipeError
+from epitaxy.heads.joined import JoinedHead
 from epitaxy.heads.scalar import ScalarHead
 from epitaxy.nn.pooling import Pooling
 from epitaxy.objectives.base import Encode, Objective, View
@@ -28,23 +29,26 @@ _LOSSES: dict[str, Callable[..., Tensor]] = {
 
 @dataclass(frozen=True)
 class Property(Objective):
-    """y = m + s · (mean over atoms of o_i), or Σ_i (m + s · o_i) where y is extensive.
+    """y = m + s · o, or N (m + s · o) where y is extensive or summed over the crystal's N atoms.
 
-    o_i is the head's output for atom i; m and s are the mean and the standard deviation of the
-    target on the training split, per atom where it is extensive. Missing targets carry no loss.
+    o is the mean over atoms of the head's outputs, or its output for what another pooling made of
+    them; m and s are the mean and the standard deviation of the target on the training split, per
+    atom where there is an N. Missing targets carry no loss.
 
     Attributes:
         target: name of the target.
         loss_kind: ``"l1"``, ``"l2"`` or ``"huber"``, on standardized targets.
-        pooling: ``"mean"`` or ``"sum"`` over atoms; None takes the sum where the target is
-            extensive and the mean where it is not.
+        pooling: from atoms to the crystal: ``"mean"``, ``"sum"``, ``"attention"``, ``"set2set"`` or
+            ``"cumulants"``; ``"set2set_joined"`` reads edges and state too. None takes the sum
+            where the target is extensive and the mean where it is not. All keep the size law of
+            the target but ``"sum"``, whose predictions always grow with the cell.
         standardize: whether targets are brought to mean zero and variance one.
         hidden: widths of the head's hidden layers; None takes two of the backbone's width.
     """
 
     target: str = ""
     loss_kind: Literal["l1", "l2", "huber"] = "l1"
-    pooling: Pooling | None = None
+    pooling: Pooling | Literal["set2set_joined"] | None = None
     standardize: bool = True
     hidden: tuple[int, ...] | None = None
 
@@ -80,7 +84,7 @@ class Property(Objective):
         if not bool(present.any()):
             raise InputError(f"target '{self.target}' is missing in all {len(crystals)} crystals.")
         pooling = self.pooling or ("sum" if target.extensive else "mean")
-        if pooling == "sum" and target.level == "crystal":
+        if _per_atom(target.level, target.extensive, pooling):
             values = values / crystals.atom_counts
         mean, std = values[present].mean(), values[present].std(unbiased=False)
         if not self.standardize:
@@ -113,14 +117,22 @@ class Property(Objective):
         )
 
     def head(self, backbone: Backbone) -> nn.Module:
-        """Return a perceptron from an atom's representation to its share of the property."""
-        hidden = (backbone.width, backbone.width) if self.hidden is None else self.hidden
+        """Return what reads the property from the representations."""
+        declared = self.declaration
+        if declared["pooling"] == "set2set_joined" and declared["level"] == "crystal":
+            return JoinedHead(
+                width=backbone.width,
+                edge_width=backbone.edge_width,
+                state_width=backbone.state_width,
+                hidden=self.hidden,
+                extensive=declared["extensive"],
+            )
         return ScalarHead(
             width=backbone.width,
-            outputs=1,
-            hidden=hidden,
-            level=self.declaration["level"],
-            pooling=self.declaration["pooling"],
+            hidden=self.hidden,
+            level=declared["level"],
+            pooling=declared["pooling"] if declared["level"] == "crystal" else "mean",
+            extensive=declared["extensive"],
         )
 
     def loss(self, encode: Encode, head: nn.Module, view: View) -> dict[str, Tensor]:
@@ -153,6 +165,12 @@ class Property(Objective):
         return Target(values, level=target.level)
 
     def _sizes(self, crystals: Crystals) -> Tensor | float:
-        if self.declaration["pooling"] == "sum" and self.declaration["level"] == "crystal":
+        declared = self.declaration
+        if _per_atom(declared["level"], declared["extensive"], declared["pooling"]):
             return crystals.atom_counts
         return 1.0
+
+
+def _per_atom(level: str, extensive: bool, pooling: str) -> bool:
+    """Return whether the head's output is the number of atoms times what is learned."""
+    return level == "crystal" and (extensive or pooling == "sum")

@@ -64,7 +64,8 @@ def check_declarations(backbone: Backbone) -> None:
     if encoding.vectors is not None:
         _require(encoding.vectors.shape[:2] == (atoms, 3), "vectors are not (atoms, 3, width)")
     if encoding.crystals is not None:
-        _require(len(encoding.crystals) == len(graph), "crystals are not (crystals, state)")
+        shape = (len(graph), backbone.state_width)
+        _require(encoding.crystals.shape == shape, "crystals are not (crystals, state_width)")
     same = encoding.edges is embedding.edges or torch.equal(encoding.edges, embedding.edges)
     _require(same != backbone.has_edges, "edges are updated, or not, against declaration")
     _require(len(encoding.layers) > 1, "layers do not hold the nodes after every layer")
