@@ -44,6 +44,13 @@ def test_a_shell_is_two_atoms_and_one_distance():
     assert sorted(map(sorted, found.values())) == sorted(map(sorted, expected.values()))
 
 
+def test_without_symmetry_every_pair_is_a_shell():
+    graph = build_graph(low_symmetry_crystals(), 5.0)
+    pair, shell = pair_of_edge(graph), shell_of_edge(graph)
+    both = torch.stack([pair, shell], dim=1).unique(dim=0)
+    assert len(both) == int(pair.max()) + 1 == int(shell.max()) + 1
+
+
 def test_pairs_and_shells_are_numbered_crystal_by_crystal():
     graph = build_graph(low_symmetry_crystals(), 5.0)
     crystal = graph.crystals.crystal_of_atom[graph.center]

@@ -6,7 +6,7 @@ from epitaxy.errors import RecipeError
 from epitaxy.objectives import Fingerprint
 from epitaxy.registry import build, settings_of
 from epitaxy.training.learner import Encoder
-from epitaxy.training.loader import graph_builder
+from epitaxy.training.loader import graph_builder, seeded_generator
 
 
 @pytest.fixture
@@ -77,3 +77,37 @@ def test_settings_build_the_same_objective_again(prepared):
 def test_an_unknown_descriptor_is_named():
     with pytest.raises(RecipeError, match="Did you mean 'wacsf'"):
         Fingerprint(descriptor={"name": "wacfs"})
+
+
+def test_shuffled_labels_are_the_same_labels_at_other_atoms(crystals, prepared):
+    _, builder, objective = prepared
+    control = Fingerprint(descriptor=objective.descriptor, shuffled=True)
+    control = control.with_fitted(objective.fitted)
+
+    def labels(one, seed):
+        view = one.view(crystals[:12], builder, seeded_generator(seed))
+        return view.labels["fingerprint"].values
+
+    def rows(values):
+        return sorted(map(tuple, values.tolist()))
+
+    true, dealt = labels(objective, 0), labels(control, 0)
+    assert rows(dealt) == rows(true)
+    moved = (dealt != true).any(1)
+    assert float(moved.double().mean()) > 0.5
+    # across crystals, too: the labels of a crystal are no longer its own
+    first = crystals[:12].crystal_of_atom == 0
+    assert rows(dealt[first]) != rows(true[first])
+
+
+def test_shuffled_labels_are_dealt_anew_at_every_step_and_alike_for_a_seed(crystals, prepared):
+    _, builder, objective = prepared
+    control = Fingerprint(descriptor=objective.descriptor, shuffled=True)
+    control = control.with_fitted(objective.fitted)
+    views = [control.view(crystals[:12], builder, seeded_generator(seed)) for seed in (1, 1, 2)]
+    first, again, other = (view.labels["fingerprint"].values for view in views)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    # views that depend on chance are not kept by the loader
+    assert control.chance
+    assert not objective.chance

@@ -1,7 +1,19 @@
 """What a network can be taught; one file is one objective."""
 
+from epitaxy.objectives.composition import Composition
+from epitaxy.objectives.contrastive import Contrastive
 from epitaxy.objectives.denoise import Denoise
+from epitaxy.objectives.edge_denoise import EdgeDenoise
 from epitaxy.objectives.fingerprint import Fingerprint
+from epitaxy.objectives.masked import Masked
 from epitaxy.objectives.property import Property
 
-__all__ = ["Denoise", "Fingerprint", "Property"]
+__all__ = [
+    "Composition",
+    "Contrastive",
+    "Denoise",
+    "EdgeDenoise",
+    "Fingerprint",
+    "Masked",
+    "Property",
+]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt
@@ -39,6 +39,9 @@ class Fingerprint(Objective):
         standardize: whether channels are brought to mean zero and variance one.
         loss_kind: ``"l1"`` or ``"l2"``.
         sample: crystals that μ and σ are fitted on, at most.
+        shuffled: whether the labels of a batch are dealt out anew among all of its atoms, at every
+            step: a control that keeps labels and loss but takes away what they say of an atom.
+            What is left to learn is their distribution.
     """
 
     descriptor: Any = None
@@ -46,8 +49,7 @@ class Fingerprint(Objective):
     standardize: bool = True
     loss_kind: Literal["l1", "l2"] = "l1"
     sample: Annotated[int, Gt(0)] = 2000
-
-    chance: ClassVar[bool] = False
+    shuffled: bool = False
 
     def __post_init__(self) -> None:
         given = {"name": "wacsf", "preset": "set1"} if self.descriptor is None else self.descriptor
@@ -58,6 +60,11 @@ class Fingerprint(Objective):
         object.__setattr__(self, "_describe", made)
         if self.transform is None:
             object.__setattr__(self, "transform", made.label_transform)
+
+    @property
+    def chance(self) -> bool:  # type: ignore[override]
+        """Whether two views of the same crystals differ: only where labels are shuffled."""
+        return self.shuffled
 
     @property
     def describe(self) -> Descriptor:
@@ -96,6 +103,9 @@ class Fingerprint(Objective):
         """Return the clean graph and the scaled fingerprints of its atoms."""
         with torch.no_grad():
             values = self.scaler(self.describe(build_graph(crystals, cutoff=self.reach)))
+        if self.shuffled:
+            dealt = torch.randperm(len(values), generator=generator)
+            values = values[dealt.to(values.device)]
         return View(graphs=(build_graph(crystals),), labels={LABEL: Target(values, level="atom")})
 
     def head(self, backbone: Backbone) -> nn.Module:
