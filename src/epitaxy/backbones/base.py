@@ -60,6 +60,10 @@ class Backbone(Component, nn.Module):
     A subclass takes constants, keeps each under its name, and declares what it has. After
     ``embed`` nothing may be read from the graph's numbers, positions or cell: what is masked in
     the Embedding cannot leak.
+
+    Ours take ``inputs``, the name and columns of an atom-level input of the crystals (the frozen
+    representations of another encoder, say), and ``inputs_mode``: whether it replaces the element
+    or is joined to it. NE0 is then what the network makes of it.
     """
 
     has_vectors: ClassVar[bool] = False
@@ -68,6 +72,7 @@ class Backbone(Component, nn.Module):
 
     width: int
     edge_width: int
+    state_width: int = 0
     cutoff: float
     neighbors: int | None
     ties: Ties

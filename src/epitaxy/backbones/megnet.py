@@ -16,6 +16,7 @@ from epitaxy.backbones.base import Backbone, Embedding, Encoding
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph, Ties
 from epitaxy.crystals.segments import gather, mean_over_atoms, sum_over_atoms, sum_over_neighbors
+from epitaxy.nn.atom_inputs import GivenInputs, InputsMode, atom_rows, atom_table
 from epitaxy.nn.bonds import Bonds, merged_bonds, single_bonds
 from epitaxy.nn.contacts import on_grid
 from epitaxy.nn.envelope import cosine_envelope
@@ -90,6 +91,8 @@ class MEGNet(Backbone):
         elements: Positive = 119,
         envelope: bool = True,
         activate_last: bool = False,
+        inputs: GivenInputs | None = None,
+        inputs_mode: InputsMode = "replace",
     ) -> None:
         super().__init__()
         self.width, self.hidden, self.layers = width, hidden, layers
@@ -97,10 +100,12 @@ class MEGNet(Backbone):
         self.last_center, self.gaussian_width = last_center, gaussian_width
         self.cutoff, self.neighbors, self.ties, self.elements = cutoff, neighbors, ties, elements
         self.envelope, self.activate_last = envelope, activate_last
-        self.edge_width = width
+        self.edge_width = self.state_width = width
         self.smooth = envelope and neighbors is None
 
-        self.element_table = nn.Embedding(elements, element_width)
+        self.inputs, self.inputs_mode = inputs, inputs_mode
+        table = nn.Embedding(elements, element_width)
+        self.element_table = atom_table(table, element_width, inputs, inputs_mode)
         centers = torch.linspace(0.0, cutoff if last_center is None else last_center, radial)
         self.register_buffer("centers", centers, persistent=False)
         self.node_start = Dense((element_width, hidden, width))
@@ -120,7 +125,7 @@ class MEGNet(Backbone):
         else:
             lengths, shell = on_grid(distances).unique(return_inverse=True)
             edges, envelope = (gather(values, shell) for values in self._expanded(lengths))
-        nodes = self.node_start(self.element_table(graph.crystals.numbers))
+        nodes = self.node_start(atom_rows(self.element_table, graph.crystals))
         return Embedding(
             nodes=nodes,
             edges=edges,

@@ -12,6 +12,7 @@ from epitaxy.backbones.base import Backbone, Embedding, Encoding
 from epitaxy.crystals.graph import Graph, Ties
 from epitaxy.crystals.segments import gather, sum_over_neighbors
 from epitaxy.errors import RecipeError
+from epitaxy.nn.atom_inputs import GivenInputs, InputsMode, atom_rows, atom_table
 from epitaxy.nn.contacts import Contacts, each_edge, merged, on_grid, with_self_loops
 from epitaxy.nn.edge_messages import attend
 from epitaxy.nn.envelope import cosine_envelope
@@ -77,6 +78,8 @@ class TorchMDET(Backbone):
         vector_envelope: bool = True,
         own_images: bool = True,
         self_attention: bool = False,
+        inputs: GivenInputs | None = None,
+        inputs_mode: InputsMode = "replace",
     ) -> None:
         super().__init__()
         if width % heads:
@@ -89,8 +92,10 @@ class TorchMDET(Backbone):
         self.edge_width = radial
         self.smooth = vector_envelope and neighbors is None
 
-        self.element_table = nn.Embedding(elements, width)
-        self.neighbor_table = nn.Embedding(elements, width)
+        self.inputs, self.inputs_mode = inputs, inputs_mode
+        self.element_table, self.neighbor_table = (
+            atom_table(nn.Embedding(elements, width), width, inputs, inputs_mode) for _ in range(2)
+        )
         self.expansion = ExpNormal(radial, cutoff, trainable_radial)
         self.neighbor_filter = nn.Linear(radial, width)
         self.neighbor_mix = nn.Linear(2 * width, width)
@@ -112,8 +117,8 @@ class TorchMDET(Backbone):
             lengths, shell = on_grid(distances).unique(return_inverse=True)
             edges, envelope = (gather(values, shell) for values in self._expanded(lengths))
         return Embedding(
-            nodes=self.element_table(graph.crystals.numbers),
-            neighbor_nodes=self.neighbor_table(graph.crystals.numbers),
+            nodes=atom_rows(self.element_table, graph.crystals),
+            neighbor_nodes=atom_rows(self.neighbor_table, graph.crystals),
             edges=edges,
             directions=vectors / distances.unsqueeze(-1),
             envelope=envelope,

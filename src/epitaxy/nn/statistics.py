@@ -1,19 +1,21 @@
-"""From the numbers of a crystal's atoms to numbers of the crystal."""
+"""From the numbers of a crystal's atoms, or edges, to numbers of the crystal."""
 
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.segments import gather, mean_over_atoms, sum_over_atoms
 from epitaxy.errors import InputError, did_you_mean
 
-Statistics = Literal["mean", "sum", "extremes", "cumulants"]
+Statistics = Literal["mean", "sum", "min", "max", "extremes", "cumulants"]
 _NAMES: dict[str, tuple[str, ...]] = {
     "mean": ("mean",),
     "sum": ("sum",),
+    "min": ("min",),
+    "max": ("max",),
     "extremes": ("min", "max"),
     "cumulants": ("mean", "variance", "third"),
 }
@@ -35,25 +37,36 @@ def statistic_names(statistics: str, features: tuple[str, ...]) -> tuple[str, ..
 def statistics_over_atoms(
     atom_values: Float[Tensor, "atoms width"], crystals: Crystals, statistics: Statistics
 ) -> Float[Tensor, "crystals columns"]:
-    """Return statistics over each crystal's atoms, one block of columns after another.
+    """Return ``statistics_over`` the atoms of each crystal."""
+    counts = crystals.atom_counts
+    return statistics_over(atom_values, crystals.crystal_of_atom, counts, statistics)
 
-    ``"mean"``; ``"sum"``; ``"extremes"``: least, greatest; ``"cumulants"``: mean, variance, third
-    central moment. All but the sum are independent of the choice of cell.
+
+def statistics_over(
+    values: Float[Tensor, "rows width"],
+    segment: Int[Tensor, " rows"],
+    counts: Int[Tensor, " segments"],
+    statistics: Statistics,
+) -> Float[Tensor, "segments columns"]:
+    """Return statistics over the rows of each segment, one block of columns after another.
+
+    ``"mean"``; ``"sum"``; ``"min"``; ``"max"``; ``"extremes"``: least, greatest; ``"cumulants"``:
+    mean, variance, third central moment. All but the sum are independent of the choice of cell.
+    A segment without rows has zeros.
     """
-    of_atom, counts = crystals.crystal_of_atom, crystals.atom_counts
     if statistics == "sum":
-        return sum_over_atoms(atom_values, of_atom, len(crystals))
-    if statistics == "extremes":
-        empty = atom_values.new_zeros((len(crystals), atom_values.shape[1]))
-        index = of_atom.unsqueeze(-1).expand_as(atom_values)
-        least, greatest = (
-            empty.scatter_reduce(0, index, atom_values, reduce, include_self=False)
-            for reduce in ("amin", "amax")
+        return sum_over_atoms(values, segment, int(counts.shape[0]))
+    if statistics in ("min", "max", "extremes"):
+        chosen = {"min": ("amin",), "max": ("amax",)}.get(statistics, ("amin", "amax"))
+        empty = values.new_zeros((int(counts.shape[0]), values.shape[1]))
+        index = segment.unsqueeze(-1).expand_as(values)
+        return torch.cat(
+            [empty.scatter_reduce(0, index, values, one, include_self=False) for one in chosen],
+            dim=1,
         )
-        return torch.cat([least, greatest], dim=1)
-    mean = mean_over_atoms(atom_values, of_atom, counts)
+    mean = mean_over_atoms(values, segment, counts)
     if statistics == "mean":
         return mean
-    apart = atom_values - gather(mean, of_atom)
-    higher = [mean_over_atoms(apart**power, of_atom, counts) for power in (2, 3)]
+    apart = values - gather(mean, segment)
+    higher = [mean_over_atoms(apart**power, segment, counts) for power in (2, 3)]
     return torch.cat([mean, *higher], dim=1)
