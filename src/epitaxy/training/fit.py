@@ -216,8 +216,10 @@ def _loggers(plan: TrainingPlan, folder: Path | None) -> list[Any] | bool:
 
 def _end_runs(trainer: Trainer) -> None:
     """End a logger's run with the training: one process may train several models."""
+    from lightning.pytorch.loggers import WandbLogger
+
     for logger in trainer.loggers:
-        if type(logger).__name__ == "WandbLogger":
+        if isinstance(logger, WandbLogger):
             logger.experiment.finish()
 
 
