@@ -2,7 +2,8 @@
 
 ``python benchmarks/backbones.py [crystals.parquet]`` takes 32 crystals of the file, by default of
 those that come with the package, and prints medians of interleaved steps: ``train``
-is forward, backward and AdamW; ``predict`` is forward in evaluation mode. ``--perturb 0.05`` moves
+is forward, backward and AdamW; ``forces`` is the same with a loss on energies and forces, their
+derivatives; ``predict`` is forward in evaluation mode. ``--perturb 0.05`` moves
 every atom by so many Å, so that no two edges are alike. ``--flush`` sets denormal numbers to zero
 for both, as some programs do for a whole process: the plain one loses much time with them.
 ``held`` is what a forward pass keeps for the way back. ``--backbones cgcnn`` times one of them;
@@ -25,6 +26,7 @@ from epitaxy.backbones.base import Backbone
 from epitaxy.crystals.arrow import read_parquet
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
+from epitaxy.heads.potential import PotentialHead
 from epitaxy.registry import find
 
 BUNDLED = Path(epitaxy.__file__).parent / "datasets" / "bundled" / "crystals.parquet"
@@ -84,7 +86,7 @@ def compare(name: str, preset: str, crystals: Crystals, rounds: int, clock: Cloc
         error = float((plain - ours).abs().max() / plain.abs().max())
         title += f", largest relative difference {error:.1e}"
     print(title)
-    for step in (train, predict):
+    for step in (train, forces, predict):
         seconds = medians({key: step(one, graph) for key, one in backbones.items()}, rounds, clock)
         rates = "   ".join(
             f"{key} {1 / taken:6.2f} steps/s {len(crystals) / taken:7.1f} crystals/s "
@@ -112,6 +114,22 @@ def train(backbone: Backbone, graph: Graph):
     def step() -> None:
         optimizer.zero_grad()
         backbone(graph).nodes.square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def forces(backbone: Backbone, graph: Graph):
+    """Return a training step on energies and forces."""
+    backbone.train()
+    head = PotentialHead(backbone.width)
+    optimizer = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=1e-5)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        found = head.evaluate(backbone, graph)
+        assert found.forces is not None
+        (found.energy.square().mean() + found.forces.square().mean()).backward()
         optimizer.step()
 
     return step
