@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from epitaxy.datasets.readers import read_crystals as read_crystals
     from epitaxy.datasets.readers import read_with_report as read_with_report
     from epitaxy.experiments import compare as compare
+    from epitaxy.probing import probe as probe
     from epitaxy.training.checkpoint import load_model as load  # noqa: F401
+    from epitaxy.training.embed import embed as embed
     from epitaxy.training.finetune import finetune as finetune
     from epitaxy.training.predict import predict as predict
     from epitaxy.training.pretrain import pretrain as pretrain
@@ -35,10 +37,12 @@ _HOMES = {
     "Target": ("epitaxy.crystals.targets", "Target"),
     "build_graph": ("epitaxy.crystals.neighbors", "build_graph"),
     "compare": ("epitaxy.experiments", "compare"),
+    "embed": ("epitaxy.training.embed", "embed"),
     "finetune": ("epitaxy.training.finetune", "finetune"),
     "load": ("epitaxy.training.checkpoint", "load_model"),
     "predict": ("epitaxy.training.predict", "predict"),
     "pretrain": ("epitaxy.training.pretrain", "pretrain"),
+    "probe": ("epitaxy.probing", "probe"),
     "read_with_report": ("epitaxy.datasets.readers", "read_with_report"),
     "read_crystals": ("epitaxy.datasets.readers", "read_crystals"),
 }

@@ -14,6 +14,65 @@ from epitaxy.descriptors.base import Descriptor, described
 from epitaxy.errors import InputError
 from epitaxy.nn.statistics import Statistics, statistic_names, statistics_over_atoms
 from epitaxy.registry import build
+from epitaxy.training.embed import LAST, Reading, encoded, model_named
+
+
+class CrystalEncoder(TransformerMixin, BaseEstimator):
+    """Turns crystals into rows of a network's frozen representation.
+
+    Whatever is given is encoded as it stands: a crystal that cannot be used raises InputError, for
+    a row left out would shift the others against their targets.
+
+    Args:
+        model: a run, a model, or the folder of a checkpoint.
+        layer: ``"last"``, a layer (``"0"``, ``"1"`` …) or layers from the elements' own on, side
+            by side (``"01"``, ``"012"`` …).
+        level: ``"crystal"``, ``"atom"``, ``"edge"`` or ``"state"``: what a row is of.
+        pooling: from atoms to crystals, as in ``DescriptorTransformer``, or ``"min"``, ``"max"``.
+        joined: at crystal level, nodes, edges and state side by side.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        layer: str = LAST,
+        level: Literal["crystal", "atom", "edge", "state"] = "crystal",
+        pooling: Statistics = "mean",
+        joined: bool = False,
+    ) -> None:
+        self.model = model
+        self.layer = layer
+        self.level = level
+        self.pooling = pooling
+        self.joined = joined
+
+    def __sklearn_clone__(self) -> "CrystalEncoder":
+        """Weights are frozen, so a clone shares them."""
+        return type(self)(**self.get_params(deep=False))
+
+    def fit(self, X: Any, y: Any = None) -> "CrystalEncoder":  # noqa: N803, scikit-learn's name
+        """Load the model and check the arguments; nothing is learned from the crystals."""
+        self.model_ = model_named(self.model, type(self).__name__)
+        self.reading_ = Reading(self.layer, self.level, self.pooling, self.joined).checked(
+            self.model_.backbone
+        )
+        self.n_features_out_ = len(self.get_feature_names_out())
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+        """Return the rows of crystals: Crystals, Atoms, Structures, or a path to read."""
+        check_is_fitted(self, "reading_")
+        rows = [
+            self.reading_.of(graph, encoding).cpu()
+            for graph, encoding in encoded(self.model_.backbone, _crystals(X))
+        ]
+        return torch.cat(rows).numpy() if rows else np.zeros((0, self.n_features_out_), np.float32)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns."""
+        check_is_fitted(self, "reading_")
+        return np.array(self.reading_.columns(self.model_.backbone), dtype=object)
 
 
 class DescriptorTransformer(TransformerMixin, BaseEstimator):

@@ -123,6 +123,7 @@ def run_comparison(
     protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
     settings = settings_grid(GRID if grid is None else grid)
     base = finetune_recipe(base, name, None, {"backbone": {}, "data.source": source_name(data)})
+    _require_regression(base)
     identity = {
         "kind": "compare",
         "recipe": base.model_dump(mode="json"),
@@ -319,6 +320,13 @@ def _require_crystal_level(crystals: Crystals, target: str) -> None:
     level = crystals.target(target).level
     if level != "crystal":
         raise InputError(f"'{target}' is a property of {level}s; compare takes one of crystals.")
+
+
+def _require_regression(recipe: Recipe) -> None:
+    if any(one.get("task") == "classification" for one in recipe.objectives):
+        raise InputError(
+            f"recipe '{recipe.name}' asks for a classification: compare takes regressions."
+        )
 
 
 def _refuse_known_labels(ancestor: Model, target: str) -> None:
