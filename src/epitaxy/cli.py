@@ -1,6 +1,8 @@
 """The command line: parse, call, print."""
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,11 +99,17 @@ def pretrain(
 @app.command()
 def finetune(
     data: Data,
-    target: TargetName,
+    target: Annotated[
+        list[str],
+        typer.Option("--target", "-t", help="Property with its unit: band_gap[eV]; repeatable."),
+    ],
     from_: Annotated[
         str | None, typer.Option("--from", help="Pre-trained run; without it, from scratch.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="Name or path of a recipe.")] = "finetune",
+    classification: Annotated[
+        bool, typer.Option("--classification", help="The target is a class: 0, 1, …")
+    ] = False,
     extensive: Extensive = False,
     head: Annotated[str, typer.Option(help="'new', or 'taken' from the run.")] = "new",
     out: Out = None,
@@ -110,7 +118,7 @@ def finetune(
     overwrite: Overwrite = False,
     strict: Strict = False,
 ) -> None:
-    """Fine-tune on one property of your crystals.
+    """Fine-tune on a property of your crystals, or on several at once.
 
     Example: epitaxy finetune crystals/ --target "band_gap[eV]" --from runs/mine
     """
@@ -122,6 +130,7 @@ def finetune(
     found = run(
         data,
         target,
+        task="classification" if classification else None,
         from_=from_,
         recipe=recipe,
         extensive=extensive,
@@ -234,14 +243,9 @@ def describe(
 
     Example: epitaxy describe crystals/ --descriptor gmp --preset set1 --level atom -o gmp.parquet
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from epitaxy.describe import describe as run
 
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        described = bar.add_task("describe", total=None)
+    with _progress("describe") as progress:
         found = run(
             structures,
             out,
@@ -251,9 +255,110 @@ def describe(
             pooling=pooling,
             jobs=jobs,
             overwrite=overwrite,
-            progress=lambda done, total: bar.update(described, completed=done, total=total),
+            progress=progress,
         )
     print(found)
+
+
+@app.command()
+def embed(
+    model: Annotated[str, typer.Argument(help="Folder of a run.")],
+    structures: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file to write.")],
+    level: Annotated[
+        str, typer.Option(help="What a row is of: 'crystal', 'atom', 'edge' or 'state'.")
+    ] = "crystal",
+    layer: Annotated[
+        str, typer.Option(help="'last'; one layer: 0, 1, …; or layers side by side: 01, 012, …")
+    ] = "last",
+    pooling: Annotated[
+        str, typer.Option(help="Atoms to crystals: mean, sum, min, max, extremes or cumulants.")
+    ] = "mean",
+    joined: Annotated[
+        bool, typer.Option("--joined", help="Nodes, edges and state of a crystal side by side.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+) -> None:
+    """Write what a trained network has made of atoms or crystals to a table.
+
+    Example: epitaxy embed runs/mine crystals/ --level atom --layer 012 -o features.parquet
+    """
+    from epitaxy.embeddings import write_embeddings
+
+    with _progress("embed") as progress:
+        found = write_embeddings(
+            model,
+            structures,
+            out,
+            layer=layer,
+            level=level,
+            pooling=pooling,
+            joined=joined,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    print(found)
+
+
+@app.command()
+def probe(
+    data: Data,
+    target: TargetName,
+    from_: Annotated[list[str], typer.Option("--from", help="Run to probe; may be repeated.")],
+    descriptors: Annotated[
+        list[str] | None,
+        typer.Option("--descriptor", help="wacsf, ead, gmp or sine_matrix; may be repeated."),
+    ] = None,
+    learner: Annotated[
+        str, typer.Option(help="'ridge'; 'rbf' or 'laplacian' (kernel ridge); 'gp'.")
+    ] = "ridge",
+    pooling: Annotated[
+        str | None, typer.Option(help="Atoms to crystals; sum for extensive targets, else mean.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds for the error.")] = 5,
+    inner_folds: Annotated[int, typer.Option(min=2, help="Folds for the choices.")] = 4,
+    repeats: Annotated[int, typer.Option(min=1, help="How often, with other folds.")] = 1,
+    untrained: Annotated[
+        bool, typer.Option(help="The same network with random weights beside.")
+    ] = True,
+    extensive: Extensive = False,
+    seed: Annotated[int, typer.Option(help="Seed of folds and of untrained weights.")] = 0,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    strict: Strict = False,
+) -> None:
+    """Say how well frozen representations predict a property, and from which layers.
+
+    Example: epitaxy probe crystals/ --target "band_gap[eV]" --from runs/mine --descriptor wacsf
+    """
+    from epitaxy.probing import probe as run
+    from epitaxy.report.console import print_results
+    from epitaxy.report.probe import for_terminal, range_tuning
+
+    out = out or Path("runs") / f"probe-{target.partition('[')[0]}-{Path(from_[0]).name}"
+    found = run(
+        data,
+        target,
+        from_=from_,
+        descriptors=descriptors or (),
+        learner=learner,
+        pooling=pooling,  # type: ignore[arg-type]
+        folds=folds,
+        inner_folds=inner_folds,
+        repeats=repeats,
+        untrained=untrained,
+        extensive=extensive,
+        seed=seed,
+        out=out,
+        overwrite=overwrite,
+        strict=strict,
+    )
+    print_results(for_terminal(found.results), found.sentence)
+    print_results(range_tuning(found.ranges, found.results["unit"].iloc[0]))
+    for contender, layers in zip(found.results["contender"], found.results["layers"], strict=True):
+        if layers:
+            print(f"{contender} chose, fold by fold: {layers}")
+    print(f"Figures and maps: {out / 'index.html'}")
 
 
 @app.command()
@@ -307,6 +412,18 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # a word without quotes is meant as text
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what is called with the number done and their total; a bar on the error stream."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print_run(run: Any) -> None:

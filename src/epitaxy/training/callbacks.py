@@ -19,6 +19,7 @@ from torch import Tensor
 from epitaxy.errors import TrainingError
 from epitaxy.objectives.base import View
 from epitaxy.training.files import write_atomically
+from epitaxy.training.rank import Rank
 
 RESUME_FILE = "resume.ckpt"
 METRICS_FILE = "metrics.jsonl"
@@ -31,10 +32,13 @@ class RunInterruptedError(TrainingError):
 
 
 class History(Callback):
-    """One row of figures per epoch and split, kept in memory and in ``metrics.jsonl``."""
+    """One row of figures per epoch and split, kept in memory and in ``metrics.jsonl``.
 
-    def __init__(self, folder: Path | None, steps_per_epoch: int) -> None:
-        self.folder, self.steps_per_epoch = folder, steps_per_epoch
+    Figures are means over the crystals of all ranks, so every rank has the same rows.
+    """
+
+    def __init__(self, folder: Path | None, steps_per_epoch: int, rank: Rank) -> None:
+        self.folder, self.steps_per_epoch, self.rank = folder, steps_per_epoch, rank
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, Tensor] = {}
         self._count = 0
@@ -51,7 +55,7 @@ class History(Callback):
         self._count += size
         if trainer.global_step % self.steps_per_epoch == 0:
             seconds = time.monotonic() - self._began
-            row = _means(trainer, self._sums, self._count)
+            row = self._means(self._sums, self._count)
             speed = {"seconds": round(seconds, 3)}
             self._append(trainer, "train", row | speed)
             self._sums, self._count = {}, 0
@@ -76,9 +80,7 @@ class History(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, learner: LightningModule) -> None:
         """Close the row."""
-        self._append(
-            trainer, "validation", _means(trainer, self._validation, self._validation_count)
-        )
+        self._append(trainer, "validation", self._means(self._validation, self._validation_count))
         self._began = time.monotonic()
 
     def last(self, split: str) -> dict[str, Any]:
@@ -86,32 +88,40 @@ class History(Callback):
         return next((row for row in reversed(self.rows) if row["split"] == split), {})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return rows and the open sums."""
-        sums = {name: float(value) for name, value in self._sums.items()}
-        return {"rows": json.dumps(self.rows), "sums": sums, "count": self._count}
+        """Return rows and the open sums over all ranks."""
+        sums = {name: float(self.rank.total(value)) for name, value in self._sums.items()}
+        count = int(self.rank.total(torch.tensor(self._count)))
+        return {"rows": json.dumps(self.rows), "sums": sums, "count": count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from saved rows; what was written after them is written anew."""
         self.rows = json.loads(state_dict["rows"])
+        own = 1 if self.rank.first else 0  # what was summed over all ranks is the first one's
         self._sums = {
-            name: torch.tensor(value, dtype=torch.float64)
+            name: torch.tensor(own * value, dtype=torch.float64)
             for name, value in state_dict["sums"].items()
         }
-        self._count = state_dict["count"]
+        self._count = own * state_dict["count"]
         self._write()
 
     def _append(self, trainer: Trainer, split: str, figures: dict[str, float]) -> None:
         epoch = trainer.global_step // self.steps_per_epoch
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "split": split, **figures})
-        if trainer.is_global_zero:
-            self._write()
+        self._write()
         for logger in trainer.loggers:
             logger.log_metrics({f"{split}/{k}": v for k, v in figures.items()}, trainer.global_step)
 
     def _write(self) -> None:
-        if self.folder is not None:
+        if self.folder is not None and self.rank.first:
             lines = "".join(json.dumps(row) + "\n" for row in self.rows)
             write_atomically(self.folder / METRICS_FILE, lines.encode())
+
+    def _means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
+        total = self.rank.total(torch.tensor(float(count), dtype=torch.float64))
+        return {
+            name: float(self.rank.total(value) / total.to(value.device))
+            for name, value in sums.items()
+        }
 
 
 class BestWeights(Callback):
@@ -181,11 +191,12 @@ class KeepEpochs(Callback):
 class ResumeState(Callback):
     """Writes the state for resuming every few minutes, and once more when the user interrupts.
 
-    It is written before a step begins, when all that belongs to the step before is done.
+    It is written before a step begins, when all that belongs to the step before is done. What one
+    rank wants all do at the same step.
     """
 
-    def __init__(self, folder: Path, minutes: float) -> None:
-        self.file, self.seconds = folder / RESUME_FILE, 60.0 * minutes
+    def __init__(self, folder: Path, minutes: float, rank: Rank) -> None:
+        self.file, self.seconds, self.rank = folder / RESUME_FILE, 60.0 * minutes, rank
         self._written = time.monotonic()
         self._asked_to_stop = False
         self._process = os.getpid()
@@ -200,10 +211,11 @@ class ResumeState(Callback):
     ) -> None:
         """Write the state if it is time."""
         due = time.monotonic() - self._written >= self.seconds
-        if due or self._asked_to_stop:
+        wishes = self.rank.total(torch.tensor([due, self._asked_to_stop], dtype=torch.float32))
+        if wishes.any():
             trainer.save_checkpoint(self.file)
             self._written = time.monotonic()
-        if self._asked_to_stop:
+        if wishes[1]:
             raise RunInterruptedError(
                 f"interrupted after step {trainer.global_step}; the state is saved in "
                 f"{self.file.parent}. Give the same command again: it resumes."
@@ -217,7 +229,8 @@ class ResumeState(Callback):
             kept = "what was saved before is kept" if self.file.exists() else "nothing was saved"
             raise RunInterruptedError(f"stopped at once; {kept} in {self.file.parent}.")
         self._asked_to_stop = True
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
+        if self.rank.first:
+            print("stopping after this step; once more to stop at once", file=sys.stderr)
 
 
 class Progress(Callback):
@@ -242,7 +255,7 @@ class Progress(Callback):
         self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Print if it is time."""
-        self._crystals += len(batch[0])
+        self._crystals += len(batch[0]) * trainer.world_size
         now = time.monotonic()
         pause = 0.5 if self._on_terminal else self.seconds
         if now - self._printed >= pause and trainer.is_global_zero:
@@ -283,11 +296,3 @@ def _add(sums: dict[str, Tensor], figures: dict[str, Tensor], size: int) -> None
     for name, value in figures.items():
         share = value.detach().double() * size
         sums[name] = sums[name].to(share.device) + share if name in sums else share
-
-
-def _means(trainer: Trainer, sums: dict[str, Tensor], count: int) -> dict[str, float]:
-    total = torch.tensor(float(count), dtype=torch.float64)
-    return {
-        name: float(trainer.strategy.reduce(value / total.to(value.device), reduce_op="mean"))
-        for name, value in sums.items()
-    }

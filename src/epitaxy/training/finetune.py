@@ -9,10 +9,11 @@ import torch
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.errors import InputError, RecipeError
+from epitaxy.objectives.property import Task
 from epitaxy.training.checkpoint import Model, load_model
-from epitaxy.training.pretrain import load_crystals, train_in_folder
+from epitaxy.training.pretrain import folder_for, load_crystals, train_in_folder
 from epitaxy.training.recipe import Recipe, load_recipe
-from epitaxy.training.run import Run, claim_folder
+from epitaxy.training.run import Run
 from epitaxy.training.train import HeadStart, lineage, warn_of_new_elements
 from epitaxy.units import parse_target
 
@@ -21,8 +22,9 @@ Ancestor = str | Path | Run | Model | None
 
 def finetune(
     data: Any,
-    target: str,
+    target: str | Sequence[str],
     *,
+    task: Task | None = None,
     from_: Ancestor = None,
     recipe: str | Path | Recipe = "finetune",
     extensive: bool | Sequence[str] = (),
@@ -34,30 +36,34 @@ def finetune(
     strict: bool = False,
     progress: bool = True,
 ) -> Run:
-    """Fine-tune on one property of crystals or atoms.
+    """Fine-tune on one property of crystals or atoms, or on several at once.
 
     Args:
         data: crystals, or anything that ``read_crystals`` reads.
-        target: ``"name[unit]"``, or a name whose unit the data declare.
+        target: ``"name[unit]"``, or a name whose unit the data declare; or several of them.
+            Crystals that have some of the values are kept.
+        task: ``"regression"``, or ``"classification"`` of targets that are whole numbers from 0;
+            None leaves it to the recipe.
         from_: a pre-trained run, model, or checkpoint folder; None trains from scratch.
-        extensive: whether the target grows with the cell, where the data do not say.
+        extensive: whether the targets grow with the cell, or which do, where the data do not say.
         head: ``"new"``, or ``"taken"`` from the ancestor.
 
     The other arguments are those of ``pretrain``. Raises as it does, and CheckpointError.
     """
-    name, _ = parse_target(target)
+    targets = (target,) if isinstance(target, str) else tuple(target)
+    names = tuple(parse_target(one)[0] for one in targets)
     ancestor = as_model(from_)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = finetune_recipe(
-        recipe, name, ancestor, {"data.source": source_name(data), **(changes or {})}, seed
+        recipe, names, ancestor, {"data.source": source_name(data), **(changes or {})}, seed, task
     )
-    grows = (name,) if extensive is True else extensive or ()
+    grows = names if extensive is True else extensive or ()
     crystals, notes, read = load_crystals(
-        recipe.data, data, recipe.seed, strict, targets=(target,), extensive=grows
+        recipe.data, data, recipe.seed, strict, targets=targets, extensive=grows
     )
-    crystals, missing = with_target_only(crystals, name)
+    crystals, missing = with_target_only(crystals, *names)
     if missing:
-        notes.append(f"{missing} crystals have no value of '{name}': left out.")
+        notes.append(f"{missing} crystals have no value of {_told(names)}: left out.")
     if ancestor is None:
         notes.append("trained from scratch: no pre-trained weights were given.")
     elif warning := warn_of_new_elements(ancestor, crystals):
@@ -71,22 +77,22 @@ def finetune(
         "ancestor": None if ancestor is None else lineage(ancestor)["sha256"],
         "head": head,
     }
-    default = Path("runs") / f"{name}-{'scratch' if ancestor is None else ancestor.name}"
-    folder = claim_folder(
-        Path(out or default), identity, overwrite, None if ancestor is None else ancestor.folder
-    )
+    default = Path("runs") / f"{'-'.join(names)}-{'scratch' if ancestor is None else ancestor.name}"
+    kept = None if ancestor is None else ancestor.folder
+    folder = folder_for(recipe, Path(out or default), identity, overwrite, kept)
     label = "fine-tuning" if progress else None
     return train_in_folder(folder, recipe, crystals, notes, read, ancestor, head, label)
 
 
 def finetune_recipe(
     recipe: Recipe,
-    target: str,
+    target: str | Sequence[str],
     ancestor: Model | None,
     changes: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    task: Task | None = None,
 ) -> Recipe:
-    """Return the recipe with its objective ``property`` set to a target.
+    """Return the recipe with its objective ``property`` set to a target, or to several.
 
     With an ancestor, the backbone is the ancestor's unless ``changes`` ask for one.
     """
@@ -95,9 +101,12 @@ def finetune_recipe(
         raise RecipeError(
             f"recipe '{recipe.name}' has no objective 'property', or several: one is needed."
         )
+    several = [target] if isinstance(target, str) else list(target)
+    told: dict[str, Any] = {"target": several[0] if len(several) == 1 else several}
+    if task is not None:
+        told["task"] = task
     settings = [
-        {**one, "target": target} if one.get("name") == "property" else dict(one)
-        for one in recipe.objectives
+        {**one, **told} if one.get("name") == "property" else dict(one) for one in recipe.objectives
     ]
     made: dict[str, Any] = {"objectives": settings}
     if seed is not None:
@@ -123,18 +132,21 @@ def as_model(source: Ancestor) -> Model | None:
     raise InputError(f"weights come from a run, a model or a folder, not from {source!r}.")
 
 
-def with_target_only(crystals: Crystals, name: str) -> tuple[Crystals, int]:
-    """Return the crystals that have a value of the target, with no other target, and how many not.
+def with_target_only(crystals: Crystals, *names: str) -> tuple[Crystals, int]:
+    """Return the crystals that have a value of a target named, and how many have not.
 
-    Raises InputError where none has.
+    Other targets are left out. Raises InputError where no crystal has a value.
     """
-    target = crystals.target(name)
-    present = target.present()
-    if target.level == "atom":
-        owners = crystals.crystal_of_atom[present]
-        present = torch.zeros(len(crystals), dtype=torch.bool)
-        present[owners] = True
-    if not bool(present.any()):
-        raise InputError(f"target '{name}' is missing in all {len(crystals)} crystals.")
-    kept = crystals.with_targets({name: target})[present]
+    targets = {name: crystals.target(name) for name in names}
+    known = torch.zeros(len(crystals), dtype=torch.bool)
+    for target in targets.values():
+        present = target.present()
+        known[crystals.crystal_of_atom[present] if target.level == "atom" else present] = True
+    if not bool(known.any()):
+        raise InputError(f"target {_told(names)} is missing in all {len(crystals)} crystals.")
+    kept = crystals.with_targets(targets)[known]
     return kept, len(crystals) - len(kept)
+
+
+def _told(names: Sequence[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from epitaxy.errors import CheckpointError, RecipeError
@@ -29,6 +31,8 @@ from epitaxy.training.callbacks import (
 from epitaxy.training.files import AtomicCheckpointIO
 from epitaxy.training.learner import Learner
 from epitaxy.training.loader import Views, training_loader
+from epitaxy.training.memory import freed_memory_kept
+from epitaxy.training.rank import Rank
 from epitaxy.training.recipe import TrainingPlan
 
 # Messages of the trainer that say nothing to our users: batches are made by us on purpose.
@@ -80,7 +84,8 @@ def fit(
     began = time.monotonic()
     per_epoch = train.plan.per_epoch
     learner.train()
-    history = History(folder, per_epoch)
+    rank = learner.rank
+    history = History(folder, per_epoch, rank)
     best = BestWeights(history, plan.patience)
     callbacks: list[Callback] = [history, best]
     if plan.ema is not None:
@@ -88,11 +93,11 @@ def fit(
     if keep is not None and plan.keep_epochs:
         callbacks.append(KeepEpochs(plan.keep_epochs, per_epoch, keep))
     if folder is not None:
-        callbacks.append(ResumeState(folder, plan.resume_minutes))
+        callbacks.append(ResumeState(folder, plan.resume_minutes, rank))
     if label is not None:
         callbacks.append(Progress(label, history, per_epoch, plan.epochs))
-    with quiet_trainer(), stoppable(callbacks), torch.random.fork_rng():
-        trainer = _made_trainer(plan, callbacks, per_epoch, folder, validation is not None)
+    with quiet_trainer(), stoppable(callbacks), freed_memory_kept(), torch.random.fork_rng():
+        trainer = _made_trainer(plan, rank, callbacks, per_epoch, folder, validation is not None)
         state = folder / RESUME_FILE if folder is not None else None
         resumed = state is not None and state.is_file()
         start = _step_of(state) if resumed else 0  # type: ignore[arg-type]
@@ -119,16 +124,18 @@ def fit(
 @contextmanager
 def quiet_trainer() -> Iterator[None]:
     """Keep the trainer's own chatter from the user."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             for message in _KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -152,30 +159,37 @@ def stoppable(callbacks: list[Callback]) -> Iterator[None]:
 
 def _made_trainer(
     plan: TrainingPlan,
+    rank: Rank,
     callbacks: list[Callback],
     per_epoch: int,
     folder: Path | None,
     validates: bool,
 ) -> Trainer:
     try:
-        return _trainer(plan, callbacks, per_epoch, folder, validates)
+        return _trainer(plan, rank, callbacks, per_epoch, folder, validates)
     except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
         raise RecipeError(
-            f"the trainer cannot be set up with accelerator = '{plan.accelerator}', precision = "
+            f"the trainer cannot be set up with accelerator = '{plan.accelerator}', devices = "
+            f"{plan.devices}, precision = "
             f"'{plan.precision}', loggers = {list(plan.loggers)}: {error}"
         ) from error
 
 
 def _trainer(
     plan: TrainingPlan,
+    rank: Rank,
     callbacks: list[Callback],
     per_epoch: int,
     folder: Path | None,
     validates: bool,
 ) -> Trainer:
+    together = rank.of > 1
     return Trainer(
         accelerator=plan.accelerator,
-        devices=1,
+        devices=rank.of // plan.nodes,
+        num_nodes=plan.nodes,
+        # layers that a loss does not reach are found at every step
+        strategy=DDPStrategy(find_unused_parameters=True) if together else "auto",
         precision=plan.precision,
         max_epochs=1,
         min_epochs=0,
@@ -187,7 +201,7 @@ def _trainer(
         use_distributed_sampler=False,
         logger=_loggers(plan, folder),
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if together else [])],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -14,6 +14,7 @@ from epitaxy.errors import TrainingError
 from epitaxy.objectives.base import Objective, View
 from epitaxy.registry import name_of
 from epitaxy.training.loader import seeded_generator
+from epitaxy.training.rank import Rank
 from epitaxy.training.recipe import TrainingPlan
 
 
@@ -39,7 +40,7 @@ class Encoder:
 class Learner(LightningModule):
     """Minimizes Σ_k w_k L_k of several objectives that share one backbone.
 
-    A step's batch is one View per objective.
+    A step's batch is one View per objective, of this rank's share of the crystals.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Learner(LightningModule):
         plan: TrainingPlan,
         total_steps: int,
         seed: int = 0,
+        rank: Rank | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -58,29 +60,38 @@ class Learner(LightningModule):
         self.objectives = tuple(objectives)
         self.names = unique_names(self.objectives)
         self.weights, self.plan, self.total_steps = tuple(weights), plan, total_steps
-        self.seed = seed
+        self.seed, self.rank = seed, rank or Rank()
         if plan.freeze == "encoder":
             self.backbone.requires_grad_(False)
 
-    def losses(self, views: Sequence[View]) -> dict[str, Tensor]:
-        """Return the weighted loss and every objective's own figures, under ``name/figure``."""
+    def losses(
+        self, views: Sequence[View], shares: Sequence[float] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the weighted loss and every objective's own figures, under ``name/figure``.
+
+        ``shares`` scale the objectives' gradients, not their values.
+        """
         encode = Encoder(self.backbone)
         total: Tensor | float = 0.0
         figures: dict[str, Tensor] = {}
         parts = zip(self.names, self.objectives, self.heads, self.weights, views, strict=True)
-        for name, objective, head, weight, view in parts:
+        for number, (name, objective, head, weight, view) in enumerate(parts):
             own = objective.loss(encode, head, view)
-            total = total + weight * own["loss"]
+            loss = own["loss"]
+            if shares is not None:
+                loss = loss.detach() + shares[number] * (loss - loss.detach())
+            total = total + weight * loss
             figures |= {f"{name}/{figure}": value.detach() for figure, value in own.items()}
         return {"loss": torch.as_tensor(total), **figures}
 
     def on_train_batch_start(self, batch: Sequence[View], batch_idx: int) -> None:
         """Make whatever chance the weights' side uses a function of the step."""
-        torch.manual_seed(seeded_generator(self.seed, "step", self.global_step).initial_seed())
+        step = seeded_generator(self.seed, "step", self.global_step, *self.rank.seed_parts)
+        torch.manual_seed(step.initial_seed())
 
     def training_step(self, batch: Sequence[View], batch_idx: int) -> dict[str, Tensor]:
         """Return the losses; raises TrainingError that names the crystals if one is not finite."""
-        figures = self.losses(batch)
+        figures = self.losses(batch, self._shares(batch) if self.rank.of > 1 else None)
         value = float(figures["loss"].detach())
         if not math.isfinite(value):
             ids = list(batch[0].graphs[0].crystals.ids)
@@ -95,6 +106,21 @@ class Learner(LightningModule):
         """Return the losses of a validation batch."""
         with torch.set_grad_enabled(any(one.derivatives for one in self.objectives)):
             return {name: value.detach() for name, value in self.losses(batch).items()}
+
+    def _shares(self, views: Sequence[View]) -> list[float]:
+        """Return n_r R / Σ_r n_r for each objective, n_r the labels that rank r of R has of it.
+
+        The ranks' gradients are averaged; weighted so, the mean over ranks of means over labels
+        is the mean over the labels of the whole batch.
+        """
+        counts = [
+            sum(float(label.present().sum()) for label in view.labels.values())
+            if view.labels
+            else float(len(view))
+            for view in views
+        ]
+        own = torch.tensor(counts, dtype=torch.float64)
+        return (own * self.rank.of / self.rank.total(own).clamp(min=1.0)).tolist()
 
     def transfer_batch_to_device(
         self, batch: Sequence[View], device: torch.device, dataloader_idx: int

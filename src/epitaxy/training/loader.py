@@ -14,6 +14,7 @@ from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.neighbors import GraphBuilder
 from epitaxy.objectives.base import Objective, View
+from epitaxy.training.rank import Rank
 
 ATOMS_AT_ONCE = 2000  # whose views are made at once when they are all kept
 
@@ -78,7 +79,7 @@ class BatchPlan:
 
 
 class Views(Dataset):
-    """``views[step]`` is what every objective sees of the crystals of that step.
+    """``views[step]`` is what every objective sees of this rank's crystals of that step.
 
     Views that do not depend on chance are made once and kept while they have at most
     ``cache_edges`` edges.
@@ -91,23 +92,26 @@ class Views(Dataset):
         build_graph: GraphBuilder,
         plan: BatchPlan,
         cache_edges: int = 0,
+        rank: Rank | None = None,
     ) -> None:
         self.crystals, self.objectives, self.plan = crystals, tuple(objectives), plan
-        self.build_graph = build_graph
+        self.build_graph, self.rank = build_graph, rank or Rank()
         self._kept = self._all_views() if self._fits(cache_edges) else None
 
     def __getitem__(self, step: int) -> tuple[View, ...]:
-        chosen = self.plan.crystals_of(step)
+        chosen = self.rank.share(self.plan.crystals_of(step))
         if self._kept is not None:
             return _select(self._kept, chosen)
         return self._made(self.crystals[chosen], step)
 
     def _made(self, crystals: Crystals, step: int) -> tuple[View, ...]:
+        generators = (
+            seeded_generator(self.plan.seed, "view", number, step, *self.rank.seed_parts)
+            for number in range(len(self.objectives))
+        )
         return tuple(
-            objective.view(
-                crystals, self.build_graph, seeded_generator(self.plan.seed, "view", number, step)
-            )
-            for number, objective in enumerate(self.objectives)
+            objective.view(crystals, self.build_graph, generator)
+            for objective, generator in zip(self.objectives, generators, strict=True)
         )
 
     def _fits(self, cache_edges: int) -> bool:

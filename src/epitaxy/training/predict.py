@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from epitaxy.crystals.crystals import Crystals
-from epitaxy.crystals.elements import formula
+from epitaxy.crystals.elements import formula, symbol
 from epitaxy.datasets.readers import read_with_report
 from epitaxy.errors import InputError
 from epitaxy.objectives.property import Property
@@ -20,7 +20,11 @@ ATOMS_AT_ONCE = 4000
 
 
 def predict(model: Ancestor, data: Any, *, strict: bool = False) -> pd.DataFrame:
-    """Return the columns id, formula, target, unit, value and flag; atoms have a column ``atom``.
+    """Return the columns id, formula, target, unit, value and flag, one row per target.
+
+    Properties of atoms have a row per atom, with ``atom``, its place in the crystal from 0, and
+    ``element`` after the id. The value of a classification is the likeliest class, and
+    ``probability`` after it is that class's.
 
     ``flag`` is empty, or says which element or surroundings the training data did not hold.
     ``data`` is anything that ``read_crystals`` reads; what could not be read is said in
@@ -42,16 +46,40 @@ def predict(model: Ancestor, data: Any, *, strict: bool = False) -> pd.DataFrame
     flags = loaded.coverage.flags(crystals)
     if strict:
         _refuse_flagged(crystals, flags)
-    values = predict_values(loaded, crystals)
+    outputs = _predicted(loaded, crystals)
     table = pd.concat(
-        [_table(crystals, flags, name, *found) for name, found in values.items()], ignore_index=True
+        [_table(crystals, flags, name, *one) for name, one in outputs.items()], ignore_index=True
     )
     table.attrs["report"] = report.summary()
     return table
 
 
 def predict_values(model: Model, crystals: Crystals) -> dict[str, tuple[torch.Tensor, dict]]:
-    """Return target → (values per crystal or atom in the target's unit, its declaration)."""
+    """Return target → (values per crystal or atom in the target's unit, its declaration).
+
+    The values of a classification are the likeliest classes.
+    """
+    return {
+        name: (values.argmax(-1).double() if values.ndim > 1 else values, declared)
+        for name, (values, declared) in _predicted(model, crystals).items()
+    }
+
+
+def predict_probabilities(model: Model, crystals: Crystals) -> dict[str, torch.Tensor]:
+    """Return target → probabilities, shape (crystals or atoms, classes), of classifications."""
+    outputs = _predicted(model, crystals)
+    return {name: values for name, (values, _) in outputs.items() if values.ndim > 1}
+
+
+def formulas(crystals: Crystals) -> list[str]:
+    """Return every crystal's reduced formula."""
+    bounds = crystals.offsets.tolist()
+    numbers = crystals.numbers.tolist()
+    return [formula(numbers[first:last]) for first, last in pairwise(bounds)]
+
+
+def _predicted(model: Model, crystals: Crystals) -> dict[str, tuple[torch.Tensor, dict]]:
+    """Return target → (values, or probabilities of classes, and its declaration)."""
     crystals = crystals.to(dtype=torch.float32)
     parts: dict[str, list[torch.Tensor]] = {}
     declared: dict[str, dict] = {}
@@ -64,17 +92,12 @@ def predict_values(model: Model, crystals: Crystals) -> dict[str, tuple[torch.Te
             encode = Encoder(model.backbone)
             for objective, head in zip(model.objectives, model.heads, strict=True):
                 if isinstance(objective, Property):
-                    values = objective.predict(encode, head.eval(), graph).cpu()
-                    parts.setdefault(objective.target, []).append(values)
-                    declared[objective.target] = dict(objective.declaration)
+                    classes = objective.task == "classification"
+                    read = objective.probabilities if classes else objective.predict_all
+                    for name, values in read(encode, head.eval(), graph).items():
+                        parts.setdefault(name, []).append(values.cpu())
+                        declared[name] = dict(objective.declarations[name])
     return {name: (torch.cat(some), declared[name]) for name, some in parts.items()}
-
-
-def formulas(crystals: Crystals) -> list[str]:
-    """Return every crystal's reduced formula."""
-    bounds = crystals.offsets.tolist()
-    numbers = crystals.numbers.tolist()
-    return [formula(numbers[first:last]) for first, last in pairwise(bounds)]
 
 
 def _table(
@@ -93,9 +116,16 @@ def _table(
         owners = crystals.crystal_of_atom
         table = per_crystal.iloc[owners.tolist()].reset_index(drop=True)
         table.insert(1, "atom", (torch.arange(len(owners)) - crystals.offsets[owners]).tolist())
+        table.insert(2, "element", [symbol(number) for number in crystals.numbers.tolist()])
     else:
         table = per_crystal
-    table.insert(list(table.columns).index("flag"), "value", values.double().tolist())
+    place = list(table.columns).index("flag")
+    if values.ndim == 1:
+        table.insert(place, "value", values.double().tolist())
+        return table
+    best = values.max(-1)
+    table.insert(place, "value", best.indices.tolist())
+    table.insert(place + 1, "probability", best.values.tolist())
     return table
 
 

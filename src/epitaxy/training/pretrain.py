@@ -1,6 +1,7 @@
 """Pre-training: a recipe, crystals without labels, a folder with weights."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.datasets.bundled import bundled
 from epitaxy.datasets.read_report import ReadReport
 from epitaxy.datasets.readers import read_with_report
-from epitaxy.errors import InputError
+from epitaxy.errors import InputError, RunFolderError
 from epitaxy.training.checkpoint import Model, save_model
 from epitaxy.training.files import write_atomically
 from epitaxy.training.loader import seeded_generator
+from epitaxy.training.processes import node_number
 from epitaxy.training.recipe import DataPlan, Recipe, load_recipe
 from epitaxy.training.run import Run, RunFolder, claim_folder
 from epitaxy.training.train import HeadStart, made_objectives, probes, split_off, train
@@ -60,7 +62,7 @@ def pretrain(
         "recipe": recipe.model_dump(mode="json"),
         "data": {"fingerprint": fingerprint(crystals), "crystals": len(crystals)},
     }
-    folder = claim_folder(Path(out or Path("runs") / recipe.name), identity, overwrite)
+    folder = folder_for(recipe, Path(out or Path("runs") / recipe.name), identity, overwrite)
     return train_in_folder(
         folder, recipe, crystals, notes, read, label="pre-training" if progress else None
     )
@@ -84,6 +86,8 @@ def train_in_folder(
         if label is not None:
             print(f"{folder.path} holds this run, finished: nothing to do.", file=sys.stderr)
         return run
+    if node_number(recipe.training) > 0:
+        return _train_along(folder, recipe, crystals, ancestor, head)
     for note in notes if label is not None else ():
         print(note, file=sys.stderr)
     with folder.held():
@@ -101,6 +105,33 @@ def train_in_folder(
         model = save_model(replace(trained.model, card=card), folder.path, probes(crystals))
         folder.end(trained.fitted.seconds, report)
     return Run(folder.path, model, report)
+
+
+def folder_for(
+    recipe: Recipe,
+    path: Path,
+    identity: Mapping[str, Any],
+    overwrite: bool,
+    needed: Path | None = None,
+) -> RunFolder:
+    """Return the folder as ``claim_folder`` does; of several machines, only the first claims it."""
+    if recipe.training.nodes > 1 and overwrite:
+        raise RunFolderError("several machines do not clear a folder: remove it beforehand.")
+    if node_number(recipe.training) > 0:
+        return RunFolder(path, identity)
+    return claim_folder(path, identity, overwrite, needed)
+
+
+def _train_along(
+    folder: RunFolder, recipe: Recipe, crystals: Crystals, ancestor: Model | None, head: HeadStart
+) -> Run:
+    """Take part in a run whose folder is another machine's; return it when that one has ended."""
+    chosen, held = split_off(len(crystals), recipe.data.validation, recipe.seed)
+    train(recipe, crystals[chosen], crystals[held], ancestor, head, folder.path)
+    while (run := folder.finished()) is None:
+        folder.check_under_way()
+        time.sleep(1.0)
+    return run
 
 
 def needed_targets(recipe: Recipe) -> tuple[str, ...]:

@@ -55,7 +55,10 @@ class TrainingPlan(Section):
         cache_edges: graphs and labels that do not depend on chance are kept in memory if they
             have at most so many edges (about 60 bytes each); larger ones are made at every step.
         freeze: ``"none"``, or ``"encoder"`` to train the head alone.
-        workers: processes that make graphs and labels ahead of the training.
+        workers: processes that make graphs and labels ahead of the training, per device.
+        devices: devices per machine, each with a process that takes its share of every batch:
+            GPUs, or CPU processes where there is none; ``"auto"`` for all GPUs, or one CPU.
+        nodes: machines; each is given the same command (see docs/recipes.md).
     """
 
     epochs: Positive = 40
@@ -75,6 +78,8 @@ class TrainingPlan(Section):
     freeze: Literal["none", "encoder"] = "none"
     workers: Annotated[int, Ge(0)] = 0
     accelerator: str = "auto"
+    devices: Positive | Literal["auto"] = 1
+    nodes: Positive = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     loggers: tuple[Literal["csv", "tensorboard", "wandb", "mlflow"], ...] = ()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from epitaxy.errors import RunFolderError
+from epitaxy.errors import RunFolderError, TrainingError
 from epitaxy.training.callbacks import RESUME_FILE
 from epitaxy.training.checkpoint import CARD_FILE, Model, load_model, versions
 from epitaxy.training.files import write_json
@@ -53,6 +53,12 @@ class RunFolder:
         if manifest is None or manifest.get("status") != "finished":
             return None
         return Run(self.path, load_model(self.path), manifest.get("report", ""))
+
+    def check_under_way(self) -> None:
+        """Raise TrainingError where the run, which another process leads, has been stopped."""
+        status = (_read_manifest(self.path) or {}).get("status", "running")
+        if status.startswith("stopped"):
+            raise TrainingError(f"the run in {self.path} was {status}")
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ from epitaxy.training.coverage import Coverage
 from epitaxy.training.fit import Fitted, fit
 from epitaxy.training.learner import Learner
 from epitaxy.training.loader import BatchPlan, Views, graph_builder, seeded_generator
+from epitaxy.training.processes import devices_here, in_processes
+from epitaxy.training.rank import Rank
 from epitaxy.training.recipe import Recipe
 
 HeadStart = Literal["new", "taken"]
@@ -76,13 +79,20 @@ def train(
     head: HeadStart = "new",
     folder: Path | None = None,
     label: str | None = None,
+    rank: Rank | None = None,
 ) -> Trained:
     """Train a recipe's backbone on its objectives; weights start from ``ancestor`` if given.
 
     ``recipe.data`` is not read: the crystals are given. With a folder the run can be resumed.
+    Where the recipe asks for several devices, each has a process that does the same with its
+    ``rank``; whoever calls gives none.
     """
     if not len(crystals):
         raise InputError("no crystals are left to train on.")
+    if rank is None and devices_here(recipe.training) * recipe.training.nodes > 1:
+        work = partial(train, recipe, crystals, validation, ancestor, head, folder, label)
+        return in_processes(work, recipe.training, saves=folder is not None)
+    rank = rank or Rank()
     crystals = single_precision(crystals)
     backbone = starting_backbone(recipe, ancestor)
     objectives, weights = made_objectives(recipe)
@@ -95,10 +105,10 @@ def train(
         prepared = _with_fitted_of(ancestor, prepared)
     heads = _heads(backbone, prepared, recipe.seed)
     transfer = _transfer(recipe, prepared, heads, ancestor, head)
-    views, held = _views(recipe, crystals, validation, prepared, builder)
+    views, held = _views(recipe, crystals, validation, prepared, builder, rank)
     plan = recipe.training
     steps = plan.epochs * views.plan.per_epoch
-    learner = Learner(backbone, prepared, heads, weights, plan, steps, recipe.seed)
+    learner = Learner(backbone, prepared, heads, weights, plan, steps, recipe.seed, rank)
     coverage = Coverage.of(crystals)
 
     def model(card: Mapping[str, Any]) -> Model:
@@ -178,7 +188,8 @@ def labels_seen(model: Model) -> list[str]:
         recipes.append(ancestor.get("recipe"))
         ancestor = ancestor.get("ancestor")
     named = [one.get("target") for recipe in recipes if recipe for one in recipe["objectives"]]
-    return list(dict.fromkeys([*model.targets, *(name for name in named if name)]))
+    several = [[one] if isinstance(one, str) else one for one in named if one]
+    return list(dict.fromkeys([*model.targets, *(name for names in several for name in names)]))
 
 
 def single_precision(crystals: Crystals) -> Crystals:
@@ -267,6 +278,7 @@ def _views(
     validation: Crystals | None,
     objectives: Sequence[Objective],
     builder,
+    rank: Rank,
 ) -> tuple[Views, Views | None]:
     plan = recipe.training
 
@@ -274,8 +286,9 @@ def _views(
         size = plan.batch_size if shuffle else max(plan.batch_size, 64)
         return BatchPlan(some.atom_counts, recipe.seed, size, plan.atoms_per_batch, shuffle)
 
-    views = Views(crystals, objectives, builder, batches(crystals, True), plan.cache_edges)
+    views = Views(crystals, objectives, builder, batches(crystals, True), plan.cache_edges, rank)
     if validation is None or not len(validation):
         return views, None
     held = single_precision(validation)
-    return views, Views(held, objectives, builder, batches(held, False), plan.cache_edges)
+    kept = batches(held, False)
+    return views, Views(held, objectives, builder, kept, plan.cache_edges, rank)
