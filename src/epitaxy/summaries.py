@@ -57,7 +57,13 @@ def describe_crystals(crystals: Crystals) -> str:
 
 def _installed() -> str:
     lines = [f"{room}: {', '.join(names(room))}" for room in ROOMS]
-    return "\n".join([*lines, f"recipes: {', '.join(recipe_names())}"])
+    folders: dict[str, list[str]] = {}
+    for name in recipe_names():
+        folder, _, last = name.rpartition("/")
+        folders.setdefault(folder, []).append(last)
+    for folder, recipes in sorted(folders.items()):
+        lines.append(f"recipes{f' {folder}/…' if folder else ''}: {', '.join(recipes)}")
+    return "\n".join(lines)
 
 
 def _of_checkpoint(path: Path) -> str:

@@ -114,3 +114,14 @@ def test_a_level_other_than_the_crystal_has_nothing_to_pool():
 def test_a_wrong_choice_is_named(wrong):
     with pytest.raises((InputError, TypeCheckError), match=next(iter(wrong.values()))):
         ScalarHead(WIDTH, **wrong)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_each_output_grows_with_the_cell_or_stays(pooling):
+    crystals = examples.low_symmetry_crystals()
+    larger, sources = examples.supercell(crystals)
+    encoding, graph = encoded(crystals)
+    head = ScalarHead(WIDTH, outputs=3, pooling=pooling, extensive=[True, False, True]).double()
+    repeated = head(*encoded(larger, encoding.nodes[sources]))
+    factors = torch.tensor([2.0, 1.0, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(repeated, factors * head(encoding, graph))

@@ -40,6 +40,120 @@ def test_labels_point_back_and_leave_the_center_where_it_is(crystals, tiny):
         torch.testing.assert_close(restored, clean.positions)
 
 
+def test_the_published_labels_are_the_displacements_in_angstrom(crystals, tiny):
+    """The clean crystal is where the labels, taken back, lead: the mean displacement included."""
+    some = crystals[crystals.atom_counts > 1][:20].to(dtype=torch.float64)
+    objective = Denoise.preset("published")
+    builder = graph_builder(build("backbones", tiny), [objective])
+    view = objective.view(some, builder, seeded_generator(1))
+    moved, labels = view.graphs[0].crystals, view.labels["way_back"].values
+    assert torch.equal(moved.atom_counts, some.atom_counts)
+    torch.testing.assert_close(moved.positions - labels, some.positions)
+    assert float(labels.std()) == pytest.approx(0.1, rel=0.15)
+    means = torch.zeros(20, 3, dtype=labels.dtype).index_add(0, moved.crystal_of_atom, labels)
+    assert float((means / moved.atom_counts.unsqueeze(-1)).abs().mean()) > 0.01
+
+
+def test_the_published_derivative_points_along_the_displacement(crystals, tiny):
+    """−∂E/∂x that equals the displacement has no loss."""
+    some = crystals[crystals.atom_counts > 1][:4]
+    _, objective, _, view = setup(
+        tiny, some, mode="derivative", label="displacement", centered=False, smallest=1
+    )
+    graph, labels = view.graphs[0], view.labels["way_back"].values
+    clean = graph.crystals.positions - labels
+
+    def rises_inwards(encoding, moved):  # E = −|x − clean|² / 2, so −∂E/∂x = x − clean
+        apart = ((moved.crystals.positions - clean) ** 2).sum(-1)
+        zeros = apart.new_zeros(len(moved))
+        return -0.5 * zeros.index_add(0, moved.crystals.crystal_of_atom, apart).unsqueeze(-1)
+
+    head = torch.nn.Identity()
+    head.forward = rises_inwards
+    figures = objective.loss(lambda moved, alter=None: None, head, view)
+    assert float(figures["loss"].detach()) < 1e-12
+    assert float(figures["explained"]) == pytest.approx(1.0)
+
+
+def test_cells_of_one_atom_are_left_out_where_nothing_is_enlarged(crystals, tiny):
+    alone = crystals.atom_counts == 1
+    assert bool(alone.any())
+    _, _, _, view = setup(tiny, crystals, label="displacement", centered=False, smallest=1)
+    assert set(view.skipped) == {crystals.ids[int(i)] for i in torch.nonzero(alone).flatten()}
+    with pytest.raises(InputError, match="are cells of one atom"):
+        setup(tiny, crystals[alone], smallest=1)
+
+
+def test_strain_deforms_the_cell_and_leaves_the_labels_alone(crystals, tiny):
+    plain = setup(tiny, crystals[:32], smallest=2)[3]
+    strained = setup(tiny, crystals[:32], smallest=2, strain=0.03)[3]
+    before, after = plain.graphs[0].crystals, strained.graphs[0].crystals
+    assert torch.equal(plain.labels["way_back"].values, strained.labels["way_back"].values)
+    strain = torch.linalg.solve(before.cell, after.cell) - torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(strain, strain.transpose(1, 2), rtol=0, atol=1e-10)
+    diagonal = strain.diagonal(dim1=1, dim2=2)
+    beside = strain[:, (0, 0, 1), (1, 2, 2)]
+    assert float(diagonal.std()) == pytest.approx(0.03, rel=0.25)
+    assert float(beside.std()) == pytest.approx(0.03 / 2**0.5, rel=0.25)
+    noise = -0.1 * plain.labels["way_back"].values
+    deform = (torch.eye(3, dtype=torch.float64) + strain)[after.crystal_of_atom]
+    clean = torch.einsum("ai,aij->aj", before.positions - noise, deform)
+    torch.testing.assert_close(after.positions, clean + noise)
+
+
+def test_a_relative_sigma_is_a_fraction_of_the_shortest_distance(crystals, tiny):
+    """In a crystal blown up by 1.3 all displacements are 1.3 times larger."""
+    some = crystals[:12].to(dtype=torch.float64)
+    large = replace(some, positions=1.3 * some.positions, cell=1.3 * some.cell)
+    wide = {**tiny, "cutoff": 8.0}
+    moves = [
+        setup(wide, one, sigma=0.05, relative=True, label="displacement")[3]
+        .labels["way_back"]
+        .values
+        for one in (some, large)
+    ]
+    torch.testing.assert_close(moves[1], 1.3 * moves[0])
+    salt = examples.symmetric_crystals()[0]  # its shortest distance is 2.1 Å
+    back = setup(wide, salt, sigma=0.05, relative=True)[3].labels["way_back"].values
+    gone = setup(wide, salt, sigma=0.05, relative=True, label="displacement")[3]
+    torch.testing.assert_close(gone.labels["way_back"].values, -0.05 * 2.1 * back)
+
+
+def test_a_crystal_whose_atoms_are_farther_apart_than_the_cutoff_has_no_relative_sigma(tiny):
+    far = from_ase(ase.Atoms("Ar2", positions=[[0, 0, 0], [9, 0, 0]], cell=[30, 30, 30], pbc=True))
+    far = replace(far, ids=["far"])
+    with pytest.raises(InputError, match=r"far are .* no two atoms within the cutoff"):
+        setup(tiny, far, relative=True)
+
+
+def test_atoms_that_collide_are_told_before_the_training(crystals, tiny):
+    builder = graph_builder(build("backbones", tiny), [Denoise()])
+    with pytest.warns(RuntimeWarning, match=r"sigma = 1\.0 brings atoms of \d+% of the crystals"):
+        Denoise(sigma=1.0).prepare(crystals, builder, seeded_generator(0))
+    Denoise(sigma=0.1).prepare(crystals, builder, seeded_generator(0))
+
+
+def test_a_denoiser_learns_the_force_of_springs(tiny):
+    """Noise is what an Einstein crystal does when it is warm: the way back is its force, −k u."""
+    salt = examples.supercell(examples.symmetric_crystals()[0])[0].to(dtype=torch.float32)
+    batch = cat([salt] * 4)
+    torch.manual_seed(0)
+    backbone, objective = build("backbones", tiny), Denoise(mode="derivative", sigma=0.15)
+    head, builder = objective.head(backbone), graph_builder(backbone, [objective])
+    optimizer = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=5e-3)
+    for step in range(120):
+        view = objective.view(batch, builder, seeded_generator(step))
+        optimizer.zero_grad()
+        objective.loss(Encoder(backbone), head, view)["loss"].backward()
+        optimizer.step()
+    head.eval()
+    fresh = objective.view(batch, builder, seeded_generator("fresh"))
+    forces = objective._by_derivative(Encoder(backbone), head, fresh.graphs[0])
+    moved = fresh.graphs[0].crystals.positions
+    springs = batch.positions - moved
+    assert float(torch.cosine_similarity(forces.flatten(), springs.flatten(), dim=0)) > 0.9
+
+
 def test_the_edges_are_those_of_the_moved_crystal(crystals, tiny):
     _, _, _, view = setup(tiny, crystals[:6], sigma=0.3)
     graph = view.graphs[0]

@@ -1,5 +1,8 @@
+import json
+
 import pytest
 import torch
+from torch import nn
 
 from epitaxy.crystals.crystals import cat
 from epitaxy.crystals.targets import Target
@@ -139,3 +142,139 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_crystals(crystals, tiny):
 
     parts = [crystals[index] for index in range(4)]
     torch.testing.assert_close(loss(cat(parts)), torch.stack([loss(p) for p in parts]).mean())
+
+
+class Answers(nn.Module):
+    """Stands for a head that has learned these outputs."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, encoding, graph):
+        return self.outputs
+
+
+def with_holes(crystals):
+    """Crystals with an extensive and an intensive target that are missing in different ones."""
+    energy, modulus = crystals.target("energy"), crystals.target("bulk_modulus")
+    holed_energy, holed_modulus = energy.values.clone(), modulus.values.clone()
+    holed_energy[::3], holed_modulus[1::2] = torch.nan, torch.nan
+    return crystals.with_targets(
+        {
+            "energy": energy.with_values(holed_energy),
+            "bulk_modulus": modulus.with_values(holed_modulus),
+        }
+    )
+
+
+TWO = ("energy", "bulk_modulus")
+
+
+@pytest.mark.parametrize("pooling", [None, "sum", "attention"])
+def test_the_right_outputs_of_several_targets_have_no_loss(crystals, tiny, pooling):
+    holed = with_holes(crystals[:12])
+    backbone, builder, objective = prepared_for(holed, tiny, target=TWO, pooling=pooling)
+    columns = []
+    for name in TWO:
+        declared, counts = objective.declarations[name], holed.atom_counts.double()
+        grows = name == "energy" or pooling == "sum"
+        sizes = counts if grows else torch.ones_like(counts)
+        values = holed.target(name).values.double()
+        columns.append((values - declared["mean"] * sizes) / declared["std"])
+    head = Answers(torch.stack(columns, dim=-1).nan_to_num(nan=1e3).float())
+    view = objective.view(holed, builder, torch.Generator())
+    figures = objective.loss(Encoder(backbone), head, view)
+    assert set(figures) == {"loss", "energy_mae", "bulk_modulus_mae"}
+    assert float(figures["loss"]) < 1e-4
+    predicted = objective.predict_all(Encoder(backbone), head, view.graphs[0])
+    for name in TWO:
+        known = holed.target(name).present()
+        torch.testing.assert_close(
+            predicted[name][known], holed.target(name).values[known].double(), rtol=1e-4, atol=1e-3
+        )
+    off = Answers(head.outputs + torch.tensor([0.0, 0.5]))
+    expected = 0.5 * (0.5 / sizes)[known].mean()
+    found = objective.loss(Encoder(backbone), off, view)["loss"]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_each_of_several_targets_keeps_its_own_size_law(crystals, tiny, pooling):
+    one = crystals[3].with_targets({})
+    two = examples.supercell(one)[0]
+    backbone, builder, objective = prepared_for(crystals, tiny, target=TWO, pooling=pooling)
+    head = objective.head(backbone)
+    small, large = (objective.predict_all(Encoder(backbone), head, builder(c)) for c in (one, two))
+    for name, factor in (("energy", 2.0), ("bulk_modulus", 1.0)):
+        torch.testing.assert_close(large[name], factor * small[name], rtol=1e-4, atol=1e-3)
+
+
+def test_the_loss_of_several_targets_is_the_mean_of_their_own(crystals, tiny):
+    """Each with its own missing values, as if there were no other."""
+    holed = with_holes(crystals[:12])
+    backbone, builder, both = prepared_for(holed, tiny, target=TWO, pooling="mean")
+    head = both.head(backbone)
+    together = both.loss(Encoder(backbone), head, both.view(holed, builder, torch.Generator()))
+    losses = []
+    for column, name in enumerate(TWO):
+        known = holed[holed.target(name).present()]
+        _, _, alone = prepared_for(holed, tiny, target=name, pooling="mean")
+        outputs = head(Encoder(backbone)(builder(known)), builder(known))
+        view = alone.view(known, builder, torch.Generator())
+        figures = alone.loss(Encoder(backbone), Answers(outputs[:, column : column + 1]), view)
+        losses.append(figures["loss"])
+        torch.testing.assert_close(together[f"{name}_mae"], figures["mae"])
+        assert alone.fitted == both.declarations[name]
+    torch.testing.assert_close(together["loss"], torch.stack(losses).mean())
+
+
+def test_a_batch_without_one_of_the_targets_learns_the_other(crystals, tiny):
+    holed = with_holes(crystals[:12])
+    backbone, builder, objective = prepared_for(holed, tiny, target=TWO)
+    head = objective.head(backbone)
+    view = objective.view(holed[1:2], builder, torch.Generator())
+    figures = objective.loss(Encoder(backbone), head, view)
+    assert float(figures["bulk_modulus_mae"]) == 0.0
+    figures["loss"].backward()
+    slope = head.perceptron[-1].weight.grad
+    assert float(slope[0].abs().sum()) > 0.0
+    assert float(slope[1].abs().sum()) == 0.0
+
+
+def test_fitted_numbers_survive_json_in_any_order(crystals, tiny):
+    backbone, builder, objective = prepared_for(crystals, tiny, target=TWO)
+    head = objective.head(backbone)
+    read = json.loads(json.dumps(objective.fitted, sort_keys=True))
+    again = Property(target=TWO).with_fitted(read)
+    assert again.head(backbone).extensive == head.extensive == (True, False)
+    one, two = (
+        o.predict_all(Encoder(backbone), head, builder(crystals)) for o in (objective, again)
+    )
+    assert all(torch.equal(one[name], two[name]) for name in TWO)
+
+
+def test_one_name_in_a_list_is_one_name(crystals, tiny):
+    listed = prepared_for(crystals, tiny, target=("energy",))[2]
+    assert listed.constants() == Property(target="energy").constants()
+    assert listed.fitted == prepared_for(crystals, tiny, target="energy")[2].fitted
+
+
+def test_targets_of_crystals_and_of_atoms_do_not_mix(crystals, tiny):
+    with pytest.raises(InputError, match=r"one level: 'energy' of crystals, 'magmoms' of atoms"):
+        prepared_for(crystals, tiny, target=("energy", "magmoms"))
+    with pytest.raises(RecipeError, match="twice"):
+        Property(target=("energy", "energy"))
+
+
+def test_absolute_moments_do_not_know_their_signs(crystals, tiny):
+    signs = torch.where(torch.arange(crystals.atom_total) % 2 == 0, 1.0, -1.0)
+    moments = crystals.target("magmoms")
+    flipped = crystals.with_targets({"magmoms": moments.with_values(moments.values * signs)})
+    labels = []
+    for some in (crystals, flipped):
+        _, builder, objective = prepared_for(some, tiny, target="magmoms", absolute=True)
+        labels.append(objective.view(some, builder, torch.Generator()).labels["magmoms"].values)
+    assert torch.equal(*labels)
+    plain = prepared_for(flipped, tiny, target="magmoms")[2].declaration
+    assert plain["mean"] != objective.declaration["mean"]

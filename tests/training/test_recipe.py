@@ -1,8 +1,11 @@
+import math
+
 import pytest
+import torch
 
 from epitaxy.errors import RecipeError
 from epitaxy.training.recipe import load_recipe, parse_recipe, recipe_names
-from epitaxy.training.train import train
+from epitaxy.training.train import starting_backbone, train
 
 
 def test_an_unknown_key_suggests_the_nearest():
@@ -50,14 +53,34 @@ def test_a_components_unknown_argument_is_named_when_the_run_is_built(crystals):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_trains_two_steps(name, crystals):
+    """All of the recipe is as it stands, preset included, but for its length and batches."""
+    few = crystals[(crystals.atom_counts > 2) & (crystals.atom_counts < 5)][:6]
     recipe = load_recipe(name)
     objectives = [
         {**one, "target": "bulk_modulus"} if one["name"] == "property" else one
         for one in recipe.objectives
     ]
     recipe = recipe.altered(
-        {"objectives": objectives, "training.epochs": 2, "training.batch_size": 16}
+        {"objectives": objectives, "training.epochs": 2, "training.batch_size": 4}
     )
-    trained = train(recipe, crystals[:16], crystals[16:24])
+    trained = train(recipe, few[:4], few[4:])
     assert [row["split"] for row in trained.fitted.rows] == ["train", "validation"] * 2
-    assert all(row["loss"] > 0 for row in trained.fitted.rows)
+    assert all(math.isfinite(row["loss"]) for row in trained.fitted.rows)
+    start = starting_backbone(recipe, None).state_dict()
+    assert any(not torch.equal(start[k], v) for k, v in trained.model.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_called_by_its_place(name):
+    """Recipes of different papers must not end in one folder by default."""
+    assert load_recipe(name).name == name.replace("/", "-")
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("paper_")])
+def test_recipes_of_papers_take_the_published_backbones(name):
+    assert load_recipe(name).backbone["preset"] in ("paper", "paper_d")
+
+
+def test_a_recipe_in_a_folder_is_suggested_too():
+    with pytest.raises(RecipeError, match="Did you mean 'paper_a/wacsf_set1'"):
+        load_recipe("paper_a/wacsf_set_1")

@@ -214,7 +214,10 @@ def _with_columns(
             continue
         if numeric == 0 and wrong:
             first = next(iter(wrong.values()))
-            raise InputError(f"column '{header}' holds no numbers but e.g. '{first}'.")
+            raise InputError(
+                f"column '{header}' holds no numbers but e.g. '{first}'. Classes are to be "
+                "numbered: 0, 1, …"
+            )
         for position, cell in wrong.items():
             if keep[position]:
                 keep[position] = False

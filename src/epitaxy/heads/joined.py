@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.segments import gather
-from epitaxy.heads.scalar import started_at_zero
+from epitaxy.heads.scalar import grown, started_at_zero
 from epitaxy.nn.perceptron import Perceptron
 from epitaxy.nn.set2set import Set2Set
 
@@ -36,7 +36,8 @@ class JoinedHead(nn.Module):
 
     After Chen et al. (Chem. Mater. 31, 3564, 2019) and New et al. (arXiv:2408.17255). u is left out
     where ``state_width`` is 0; a backbone without edge representations hands on its distance
-    features. Independent of the size of the cell; ``extensive`` multiplies by the number of atoms.
+    features. Independent of the size of the cell; ``extensive``, one for all outputs or one for
+    each, multiplies by the number of atoms.
 
     An edge at the cutoff still has a weight in its softmax, so y jumps a little as an atom crosses
     the cutoff: for properties of given crystals, not for a potential.
@@ -50,10 +51,11 @@ class JoinedHead(nn.Module):
         outputs: int = 1,
         hidden: Sequence[int] | None = None,
         steps: int = 3,
-        extensive: bool = False,
+        extensive: bool | Sequence[bool] = False,
     ) -> None:
         super().__init__()
-        self.state_width, self.extensive = state_width, extensive
+        self.state_width = state_width
+        self.extensive = extensive if isinstance(extensive, bool) else tuple(extensive)
         self.hidden = (width, width) if hidden is None else tuple(hidden)
         self.of_atoms, self.of_edges = Set2Set(width, steps), Set2Set(edge_width, steps)
         inputs = self.of_atoms.outputs + self.of_edges.outputs + state_width
@@ -73,7 +75,4 @@ class JoinedHead(nn.Module):
         if self.state_width:
             assert encoding.crystals is not None
             parts.append(encoding.crystals)
-        of_crystals = self.perceptron(torch.cat(parts, dim=-1))
-        if self.extensive:
-            of_crystals = of_crystals * crystals.atom_counts.unsqueeze(-1)
-        return of_crystals
+        return grown(self.perceptron(torch.cat(parts, dim=-1)), crystals, self.extensive)

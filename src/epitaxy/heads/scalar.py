@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol, get_args, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
 from epitaxy.errors import InputError
 from epitaxy.nn.perceptron import Perceptron
@@ -33,7 +35,8 @@ class ScalarHead(nn.Module):
     With the poolings ``"mean"`` and ``"sum"`` the perceptron comes first, y = pool_i MLP(x_i), so
     that a sum doubles when the cell does, and a mean stays. With ``"attention"``, ``"set2set"`` and
     ``"cumulants"`` representations are pooled, y = MLP(pool_i x_i), which stays too.
-    ``extensive`` multiplies what stays by the number of atoms: it doubles then.
+    ``extensive`` multiplies what stays by the number of atoms: it doubles then. It is one for all
+    outputs, or one for each.
 
     ``width`` is the backbone's, or its ``edge_width`` at level ``"edge"``. ``hidden`` are the
     widths of the perceptron's hidden layers; two of ``width`` unless told, none for a linear head.
@@ -47,7 +50,7 @@ class ScalarHead(nn.Module):
         hidden: Sequence[int] | None = None,
         level: HeadLevel = "crystal",
         pooling: Pooling = "mean",
-        extensive: bool = False,
+        extensive: bool | Sequence[bool] = False,
     ) -> None:
         super().__init__()
         for what, given, known in (("level", level, HeadLevel), ("pooling", pooling, Pooling)):
@@ -55,7 +58,7 @@ class ScalarHead(nn.Module):
                 choices = "', '".join(get_args(known))
                 raise InputError(f"a head's {what} is one of '{choices}', not '{given}'.")
         self.width, self.outputs, self.level, self.pooling = width, outputs, level, pooling
-        self.extensive = extensive
+        self.extensive = extensive if isinstance(extensive, bool) else tuple(extensive)
         self.hidden = (width, width) if hidden is None else tuple(hidden)
         read_first = level == "crystal" and pooling in READERS
         self.reader = READERS[pooling](width) if read_first else None
@@ -76,9 +79,24 @@ class ScalarHead(nn.Module):
             of_crystals = self.perceptron(
                 self.reader(encoding.nodes, crystals.crystal_of_atom, crystals.atom_counts)
             )
-        if self.extensive and self.pooling != "sum":
-            of_crystals = of_crystals * crystals.atom_counts.unsqueeze(-1)
-        return of_crystals
+        return (
+            of_crystals if self.pooling == "sum" else grown(of_crystals, crystals, self.extensive)
+        )
+
+
+def grown(
+    values: Float[Tensor, "crystals outputs"],
+    crystals: Crystals,
+    extensive: bool | Sequence[bool],
+) -> Float[Tensor, "crystals outputs"]:
+    """Return the outputs, those that are extensive times the number of atoms."""
+    if extensive is False:
+        return values
+    counts = crystals.atom_counts.unsqueeze(-1)
+    if extensive is True:
+        return values * counts
+    chosen = torch.tensor(extensive, device=values.device)
+    return values * torch.where(chosen, counts, 1)
 
 
 def started_at_zero(perceptron: Perceptron) -> Perceptron:

@@ -1,17 +1,19 @@
 """Find the way back of atoms that were moved at random (doi 10.1039/d3dd00214d; 2206.00133)."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from epitaxy.backbones.base import Backbone
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.neighbors import GraphBuilder
-from epitaxy.crystals.segments import mean_over_atoms
+from epitaxy.crystals.segments import gather, mean_over_atoms
 from epitaxy.crystals.supercells import enlarged
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError
@@ -22,6 +24,9 @@ from epitaxy.heads.vector import VectorHead
 from epitaxy.objectives.base import Encode, Objective, View
 
 LABEL = "way_back"
+COLLISION = 0.5  # Å; no two atoms of a crystal are as near as this
+RARE = 0.01  # fraction of crystals with a collision that is passed over in silence
+TRIED = 200  # crystals that are moved once, to see whether atoms collide
 
 
 @dataclass(frozen=True)
@@ -35,48 +40,101 @@ class Denoise(Objective):
     Cells of few atoms are enlarged first: one atom alone would have nothing to find. What is left
     with one atom (a free atom) is skipped and counted.
 
-    The published code stores σ·u itself, keeps ū, and lets −∂E/∂x point along the displacement.
+    With ``strain`` s, positions and cell are deformed first, x → x (1 + ε), ε = s (G + Gᵀ) / 2,
+    G ∼ N(0, 1): every diagonal element has the standard deviation s, and no direction is preferred.
+    ε is not to be told, and the labels stay what they are: they point to where the atoms were in
+    the strained cell. It shows the network crystals that are not at their equilibrium volume.
+
+    The preset ``published`` is the published code: L = mean of |f_i − u_i|, where the label is the
+    displacement itself, in Å, ū stays in it, −∂E/∂x points along it, and no cell is enlarged.
+    Cells of one atom are skipped, which the code leaves out of its data. ``sigma`` is 0.1 Å there.
+
+    ``prepare`` moves some crystals once and warns if atoms come within 0.5 Å of each other in more
+    than one crystal of a hundred: such a σ teaches of collisions.
 
     Attributes:
         mode: where the vectors come from.
         sigma: standard deviation of the displacements in Å, or the two ends of a range from which
             every crystal draws its own.
-        smallest: cells with fewer atoms are doubled until they have as many.
+        relative: whether ``sigma`` is a fraction of the crystal's shortest distance instead, which
+            must be within the backbone's cutoff.
+        strain: s; 0 for none.
+        label: ``"way_back"``, −(u − ū) / σ, or ``"displacement"``, u − ū in Å.
+        centered: whether ū is taken off; where not, it is 0 in all of these equations.
+        smallest: cells with fewer atoms are doubled until they have as many; 1 for never.
         loss_kind: ``"l1"`` or ``"l2"``.
     """
 
     mode: Literal["head", "derivative"] = "head"
     sigma: Annotated[float, Gt(0)] | tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = 0.1
-    smallest: Annotated[int, Ge(2)] = 4
+    relative: bool = False
+    strain: Annotated[float, Ge(0), Lt(0.5)] = 0.0
+    label: Literal["way_back", "displacement"] = "way_back"
+    centered: bool = True
+    smallest: Annotated[int, Ge(1)] = 4
     loss_kind: Literal["l1", "l2"] = "l1"
 
     chance: ClassVar[bool] = True
+    presets: ClassVar[dict] = {
+        # Jia et al., Digital Discovery 3, 586 (2024), and its code.
+        "published": {
+            "sigma": 0.1,
+            "label": "displacement",
+            "centered": False,
+            "smallest": 1,
+            "loss_kind": "l1",
+        },
+    }
 
     @property
     def derivatives(self) -> bool:  # type: ignore[override]
         """Whether positions must be leaves."""
         return self.mode == "derivative"
 
+    def prepare(
+        self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator
+    ) -> "Denoise":
+        """Warn, with their share, if atoms of a random sample of the crystals collide."""
+        chosen = torch.randperm(len(crystals), generator=generator)[:TRIED]
+        sample = crystals[torch.sort(chosen).values]
+        share = float(collided(self.view(sample, build_graph, generator).graphs[0]).double().mean())
+        if share > RARE:
+            warnings.warn(
+                f"denoise: sigma = {self.sigma}{' (relative)' if self.relative else ''} brings "
+                f"atoms of {share:.0%} of the crystals within {COLLISION:g} Å of each other: "
+                "choose a smaller one.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return self
+
     def view(
         self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator
     ) -> View:
-        """Return the graph of the moved crystals and the scaled way back of every atom."""
+        """Return the graph of the moved crystals and the label of every atom."""
         large = enlarged(crystals, self.smallest, generator)
-        alone = large.atom_counts < 2
-        skipped = tuple(large.ids[int(index)] for index in torch.nonzero(alone).flatten())
-        large = large[~alone] if skipped else large
+        length = self._lengths(crystals, build_graph)
+        nothing = (large.atom_counts < 2) | ~torch.isfinite(length)
+        skipped = tuple(large.ids[int(index)] for index in torch.nonzero(nothing).flatten())
+        if skipped:
+            large, length = large[~nothing], length[~nothing]
         if not len(large):
             raise InputError(
-                f"crystals {', '.join(skipped[:5])} are free atoms: there is nothing to denoise."
+                f"crystals {', '.join(skipped[:5])} are {self._why_nothing()}: there is nothing "
+                "to denoise."
             )
-        sigma = self._sigmas(large, generator)
+        sigma = self._sigmas(large, generator) * length[large.crystal_of_atom].unsqueeze(-1)
         noise = torch.randn(large.positions.shape, generator=generator).to(large.positions)
-        mean = mean_over_atoms(noise, large.crystal_of_atom, large.atom_counts)
-        noise = noise - mean[large.crystal_of_atom]
+        if self.centered:
+            mean = mean_over_atoms(noise, large.crystal_of_atom, large.atom_counts)
+            noise = noise - mean[large.crystal_of_atom]
+        if self.strain:
+            large = self._strained(large, generator)
         moved = replace(large, positions=large.positions + sigma * noise)
+        label = -noise if self.label == "way_back" else sigma * noise
         return View(
             graphs=(build_graph(moved),),
-            labels={LABEL: Target(-noise, level="atom")},
+            labels={LABEL: Target(label, level="atom")},
             skipped=skipped,
         )
 
@@ -109,7 +167,37 @@ class Denoise(Objective):
         return forces
 
     def _sigmas(self, crystals: Crystals, generator: torch.Generator) -> Tensor:
-        """Return σ for every atom, shape (atoms, 1)."""
+        """Return ``sigma`` for every atom, shape (atoms, 1)."""
         low, high = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
         drawn = low + (high - low) * torch.rand((len(crystals), 1), generator=generator)
         return drawn.to(crystals.positions)[crystals.crystal_of_atom]
+
+    def _lengths(self, crystals: Crystals, build_graph: GraphBuilder) -> Float[Tensor, " crystals"]:
+        """Return what ``sigma`` is counted in, Å; not finite where there is no distance."""
+        if self.relative:
+            return shortest_distances(build_graph(crystals))
+        return crystals.positions.new_ones(len(crystals))
+
+    def _strained(self, crystals: Crystals, generator: torch.Generator) -> Crystals:
+        drawn = torch.randn(crystals.cell.shape, generator=generator).to(crystals.cell)
+        strain = self.strain * (drawn + drawn.transpose(1, 2)) / 2
+        deform = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
+        positions = torch.einsum("ai,aij->aj", crystals.positions, deform[crystals.crystal_of_atom])
+        return replace(crystals, positions=positions, cell=crystals.cell @ deform)
+
+    def _why_nothing(self) -> str:
+        cells = "free atoms" if self.smallest > 1 else "cells of one atom"
+        return f"{cells}, or have no two atoms within the cutoff" if self.relative else cells
+
+
+def shortest_distances(graph: Graph) -> Float[Tensor, " crystals"]:
+    """Return the length of each crystal's shortest edge in Å; infinity where it has none."""
+    distances = graph.distances()
+    owner = gather(graph.crystals.crystal_of_atom, graph.center)
+    farthest = distances.new_full((len(graph),), torch.inf)
+    return farthest.scatter_reduce(0, owner, distances, "amin")
+
+
+def collided(graph: Graph) -> Bool[Tensor, " crystals"]:
+    """Return where two atoms, images included, are nearer than 0.5 Å."""
+    return shortest_distances(graph) < COLLISION

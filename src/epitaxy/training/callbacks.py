@@ -34,7 +34,8 @@ class RunInterruptedError(TrainingError):
 class History(Callback):
     """One row of figures per epoch and split, kept in memory and in ``metrics.jsonl``.
 
-    Figures are means over the crystals of all ranks, so every rank has the same rows.
+    Figures are means over the crystals of all ranks, so every rank has the same rows. Besides the
+    losses there is ``gradient_norm``, the length of the gradient before it is clipped.
     """
 
     def __init__(self, folder: Path | None, steps_per_epoch: int, rank: Rank) -> None:
@@ -45,13 +46,21 @@ class History(Callback):
         self._validation: dict[str, Tensor] = {}
         self._validation_count = 0
         self._began = time.monotonic()
+        self._gradient_norm = torch.zeros(())
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, learner: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Measure the gradient, which is not clipped yet."""
+        gradients = [p.grad for p in learner.parameters() if p.grad is not None]
+        self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
 
     def on_train_batch_end(
         self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the step's figures; close the row when the epoch is complete."""
         size = len(batch[0])
-        _add(self._sums, outputs, size)
+        _add(self._sums, {**outputs, "gradient_norm": self._gradient_norm}, size)
         self._count += size
         if trainer.global_step % self.steps_per_epoch == 0:
             seconds = time.monotonic() - self._began

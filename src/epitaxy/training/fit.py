@@ -37,6 +37,7 @@ from epitaxy.training.recipe import TrainingPlan
 
 # Messages of the trainer that say nothing to our users: batches are made by us on purpose.
 _KNOWN_WARNINGS = (
+    "in eval mode at the start of training",  # a frozen encoder, on purpose
     "does not have many workers",
     "The number of training batches",
     "is not resumable",

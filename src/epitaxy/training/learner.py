@@ -64,6 +64,13 @@ class Learner(LightningModule):
         if plan.freeze == "encoder":
             self.backbone.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> "Learner":
+        """Set the mode; a frozen backbone stays as it is, running statistics included."""
+        super().train(mode)
+        if self.plan.freeze == "encoder":
+            self.backbone.eval()
+        return self
+
     def losses(
         self, views: Sequence[View], shares: Sequence[float] | None = None
     ) -> dict[str, Tensor]:

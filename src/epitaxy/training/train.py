@@ -187,9 +187,9 @@ def labels_seen(model: Model) -> list[str]:
     while ancestor:
         recipes.append(ancestor.get("recipe"))
         ancestor = ancestor.get("ancestor")
-    named = [one.get("target") for recipe in recipes if recipe for one in recipe["objectives"]]
-    several = [[one] if isinstance(one, str) else one for one in named if one]
-    return list(dict.fromkeys([*model.targets, *(name for names in several for name in names)]))
+    made = [made_objectives(Recipe.model_validate(recipe))[0] for recipe in recipes if recipe]
+    named = (name for objectives in made for one in objectives for name in one.needs)
+    return list(dict.fromkeys([*model.targets, *named]))
 
 
 def single_precision(crystals: Crystals) -> Crystals:
