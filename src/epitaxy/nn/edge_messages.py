@@ -46,7 +46,8 @@ def attend(
     )
     with torch.autocast(query.device.type, enabled=False):
         if any(part.requires_grad for part in geometry):
-            summed = _attend_openly(*features, indices, geometry, heads)
+            alone = (contacts.center, contacts.neighbor, None)  # every edge has its own features
+            summed = _attend_openly(*features, alone, geometry, heads)
         else:
             summed = _Attend.apply(*features, indices, geometry, heads)
     return summed[:, :width], summed[:, width:].unflatten(-1, (3, width))
@@ -57,16 +58,22 @@ def _attend_openly(query, sent, vectors, filters, indices, geometry, heads: int)
     center, neighbor, shell = indices
     weight, vector_weight, direction = geometry
     atoms, width = query.shape
-    filtered = sent.index_select(0, neighbor) * filters.index_select(0, shell)
-    key, value, along_vector, along_edge = filtered.split(width, dim=-1)
-    spread = _spread(query, heads)
-    score = (query.index_select(0, center) * key) @ spread.T
+    filters = filters if shell is None else filters.index_select(0, shell)
+    parts = zip(
+        sent.split([width, 3 * width], 1), filters.split([width, 3 * width], 1), strict=True
+    )
+    key, others = (by_atom[neighbor] * by_edge for by_atom, by_edge in parts)
+    value, along_vector, along_edge = others.split(width, dim=-1)
+    score = (query[center] * key).unflatten(-1, (heads, -1)).sum(-1)
+    attention = (silu(score) * weight).unsqueeze(-1)
+    scalars = (value.unflatten(-1, (heads, -1)) * attention).flatten(1)
     pushed = direction.unsqueeze(-1) * along_edge.unsqueeze(1)
     if vectors is not None:
-        arrived = vectors.index_select(0, neighbor).unflatten(-1, (3, width))
+        arrived = vectors[neighbor].unflatten(-1, (3, width))
         pushed = pushed + arrived * (along_vector * vector_weight).unsqueeze(1)
-    messages = torch.cat([value * ((silu(score) * weight) @ spread), pushed.flatten(1)], dim=-1)
-    return query.new_zeros(atoms, 4 * width).index_add(0, center, messages)
+    summed = query.new_zeros(atoms, width).index_add(0, center, scalars)
+    vectors_summed = query.new_zeros(atoms, 3 * width).index_add(0, center, pushed.flatten(1))
+    return torch.cat([summed, vectors_summed], dim=-1)
 
 
 class _Attend(torch.autograd.Function):
