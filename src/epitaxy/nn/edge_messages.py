@@ -37,7 +37,8 @@ def attend(
     factor = contacts.envelope if vector_envelope else torch.ones_like(contacts.envelope)
     geometry = (weight, contacts.count * factor, contacts.direction * factor)
     dtype, width = weight.dtype, query.shape[1]
-    indices = (contacts.center, contacts.neighbor, contacts.shell)
+    # edges that are not merged have features of their own, loops at most excepted
+    alone = len(filters) == len(contacts.center)
     features = (
         query.to(dtype),
         sent.to(dtype),
@@ -46,10 +47,11 @@ def attend(
     )
     with torch.autocast(query.device.type, enabled=False):
         if any(part.requires_grad for part in geometry):
-            alone = (contacts.center, contacts.neighbor, None)  # every edge has its own features
-            summed = _attend_openly(*features, alone, geometry, heads)
+            indices = (contacts.center, contacts.neighbor, None if alone else contacts.shell)
+            summed = _attend_openly(*features, indices, geometry, heads)
         else:
-            summed = _Attend.apply(*features, indices, geometry, heads)
+            pairs = (contacts.center, contacts.neighbor, contacts.shell)
+            summed = _Attend.apply(*features, pairs, geometry, heads)
     return summed[:, :width], summed[:, width:].unflatten(-1, (3, width))
 
 

@@ -4,6 +4,7 @@ from epitaxy.objectives.composition import Composition
 from epitaxy.objectives.contrastive import Contrastive
 from epitaxy.objectives.denoise import Denoise
 from epitaxy.objectives.edge_denoise import EdgeDenoise
+from epitaxy.objectives.energy_forces import EnergyForces
 from epitaxy.objectives.fingerprint import Fingerprint
 from epitaxy.objectives.masked import Masked
 from epitaxy.objectives.property import Property
@@ -13,6 +14,7 @@ __all__ = [
     "Contrastive",
     "Denoise",
     "EdgeDenoise",
+    "EnergyForces",
     "Fingerprint",
     "Masked",
     "Property",
