@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from epitaxy.probing import probe as probe
     from epitaxy.training.checkpoint import load_model as load  # noqa: F401
     from epitaxy.training.embed import embed as embed
+    from epitaxy.training.embed import with_representations as with_representations
     from epitaxy.training.finetune import finetune as finetune
     from epitaxy.training.predict import predict as predict
     from epitaxy.training.pretrain import pretrain as pretrain
@@ -45,6 +46,7 @@ _HOMES = {
     "probe": ("epitaxy.probing", "probe"),
     "read_with_report": ("epitaxy.datasets.readers", "read_with_report"),
     "read_crystals": ("epitaxy.datasets.readers", "read_crystals"),
+    "with_representations": ("epitaxy.training.embed", "with_representations"),
 }
 __all__ = ["__version__", *_HOMES]
 

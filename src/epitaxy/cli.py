@@ -264,7 +264,9 @@ def describe(
 def embed(
     model: Annotated[str, typer.Argument(help="Folder of a run.")],
     structures: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Parquet file to write; or .arrow with --as-input.")
+    ],
     level: Annotated[
         str, typer.Option(help="What a row is of: 'crystal', 'atom', 'edge' or 'state'.")
     ] = "crystal",
@@ -277,14 +279,21 @@ def embed(
     joined: Annotated[
         bool, typer.Option("--joined", help="Nodes, edges and state of a crystal side by side.")
     ] = False,
+    as_input: Annotated[
+        bool,
+        typer.Option("--as-input", help="Crystals that carry their atoms' rows for a network."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
 ) -> None:
     """Write what a trained network has made of atoms or crystals to a table.
 
     Example: epitaxy embed runs/mine crystals/ --level atom --layer 012 -o features.parquet
     """
-    from epitaxy.embeddings import write_embeddings
+    from epitaxy.embeddings import write_embeddings, write_with_representations
 
+    if as_input:
+        print(write_with_representations(model, structures, out, layer, overwrite))
+        return
     with _progress("embed") as progress:
         found = write_embeddings(
             model,

@@ -10,13 +10,22 @@ import pyarrow as pa
 import torch
 
 from epitaxy.backbones.base import Encoding
-from epitaxy.crystals.arrow import from_arrow
+from epitaxy.crystals.arrow import from_arrow, write_arrow, write_parquet
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
 from epitaxy.datasets.screening import screen
+from epitaxy.errors import RunFolderError
 from epitaxy.shards import Part, Progress, Written, write_part, write_shards
 from epitaxy.training.checkpoint import Model
-from epitaxy.training.embed import LAST, Reading, encoded, lone_atom, model_named, places
+from epitaxy.training.embed import (
+    LAST,
+    Reading,
+    encoded,
+    lone_atom,
+    model_named,
+    places,
+    with_representations,
+)
 from epitaxy.training.finetune import Ancestor
 from epitaxy.training.train import lineage
 
@@ -61,6 +70,30 @@ def write_embeddings(
     size = shard or (EDGE_SHARD if level == "edge" else SHARD)
     task = _Task(loaded, reading)
     return write_shards(task, structures, out, shard=size, overwrite=overwrite, progress=progress)
+
+
+def write_with_representations(
+    model: Ancestor,
+    structures: Any,
+    out: str | os.PathLike[str],
+    layer: str = LAST,
+    overwrite: bool = False,
+) -> str:
+    """Write crystals, with their targets and the frozen rows of their atoms, and say how to use it.
+
+    The file is ``.arrow``, to be mapped, or Parquet. Raises as ``write_embeddings`` does.
+    """
+    path = Path(out)
+    if path.exists() and not overwrite:
+        raise RunFolderError(f"{path} is there already: name another file, or give --overwrite.")
+    crystals = with_representations(model, structures, layer)
+    write = write_arrow if path.suffix == ".arrow" else write_parquet
+    write(crystals, path)
+    name = list(crystals.inputs)[-1]
+    return (
+        f"{path}: {len(crystals)} crystals. A network starts from these rows with\n"
+        f"  --set backbone.inputs='[\"{name}\", {crystals.inputs[name].shape[1]}]'"
+    )
 
 
 @dataclass(frozen=True)

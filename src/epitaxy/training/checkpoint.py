@@ -218,6 +218,7 @@ def _golden(model: Model, probe: Crystals) -> dict[str, Any]:
                 "positions": crystal.positions.tolist(),
                 "cell": crystal.cell[0].tolist(),
                 "pbc": crystal.pbc[0].tolist(),
+                "inputs": {name: rows.tolist() for name, rows in crystal.inputs.items()},
             }
             for crystal in (probe[index] for index in range(len(probe)))
         ],
@@ -230,12 +231,17 @@ def _check_golden(model: Model, golden: Mapping[str, Any], folder: Path) -> None
     if not entries:
         return
     counts = torch.tensor([0, *(len(one["numbers"]) for one in entries)])
+    inputs = {
+        name: torch.tensor([row for one in entries for row in one["inputs"][name]])
+        for name in entries[0].get("inputs", {})
+    }
     crystals = Crystals(
         numbers=torch.tensor([number for one in entries for number in one["numbers"]]),
         positions=torch.tensor([row for one in entries for row in one["positions"]]),
         cell=torch.tensor([one["cell"] for one in entries]),
         pbc=torch.tensor([one["pbc"] for one in entries]),
         offsets=counts.cumsum(0),
+        inputs=inputs,
     )
     found, wanted = _summary(model, crystals), golden["values"]
     error = max(_relative_error(found[name], wanted[name]) for name in wanted)

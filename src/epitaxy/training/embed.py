@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -179,6 +179,39 @@ def embed(
     table = pd.concat([table, features], axis=1)
     table.attrs["report"] = report.summary()
     return table
+
+
+def with_representations(
+    model: Ancestor, crystals: Any, layer: str = LAST, *, strict: bool = False
+) -> Crystals:
+    """Return crystals that carry the frozen representations of their atoms as an input.
+
+    A node-embedding network (arXiv:2211.03563) starts from them: give a backbone
+    ``inputs = [name, columns]``. The input's name holds the layer and the first digits of the
+    weights' SHA-256, ``NE012@84239cf6db97``, so that a network cannot be given another encoder's.
+
+    Args:
+        model: a run, a model, or a checkpoint's folder; it has to be saved.
+        crystals: whatever ``read_crystals`` reads; targets stay.
+        layer: ``"last"``, a layer, or layers side by side, as ``embed`` has them.
+        strict: refuse what cannot be read.
+    """
+    loaded = model_named(model, "with_representations")
+    reading = Reading(layer, "atom").checked(loaded.backbone)
+    read, report = read_with_report(crystals, strict=strict)
+    if report.skipped:
+        print(report.summary(), file=sys.stderr)
+    rows = [reading.of(*pair).cpu() for pair in encoded(loaded.backbone, read)]
+    inputs = {**read.inputs, input_name(loaded, layer): torch.cat(rows)}
+    return replace(read, inputs=inputs)
+
+
+def input_name(model: Model, layer: str) -> str:
+    """Return the name of the input that ``with_representations`` adds."""
+    digest = model.card.get("weights", {}).get("sha256")
+    if digest is None:
+        raise InputError("the encoder has no saved weights to be told by: save it first.")
+    return f"NE{layer}@{digest[:12]}"
 
 
 def encoded(
