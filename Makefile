@@ -30,7 +30,7 @@ bench: $(READY)
 		echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 docs: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt ".[docs]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/mkdocs build --strict
 
 clean:
