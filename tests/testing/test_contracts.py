@@ -1,5 +1,7 @@
 """Each check fails when the promise it stands for is broken on purpose."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -323,3 +325,35 @@ def test_the_low_symmetry_examples_have_no_two_equal_distances_but_own_images_an
     others = graph._kept(graph.center < graph.neighbor)
     distances = torch.sort(others.distances()).values
     assert float((distances[1:] - distances[:-1]).min()) > 1e-6
+
+
+COMPILED = """
+from dataclasses import replace
+import torch
+from epitaxy.backbones.cgcnn import CGCNN
+from epitaxy.testing.backbones import check_compilation
+
+class Compiles(CGCNN):
+    compiles = True
+
+class Differs(Compiles):
+    def forward(self, graph):
+        encoding = super().forward(graph)
+        scale = 2.0 if torch.compiler.is_compiling() else 1.0
+        return replace(encoding, nodes=scale * encoding.nodes)
+
+small = {"width": 8, "layers": 2, "radial": 6, "cutoff": 4.0}
+check_compilation(Compiles(**small).double().eval())
+try:
+    check_compilation(Differs(**small).double().eval())
+except AssertionError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_backbone_that_compiles_is_compared_with_itself():
+    """In a process of its own: checks of shapes at run time cannot be compiled."""
+    command = [sys.executable, "-W", "ignore", "-c", COMPILED]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "nodes depend on being compiled" in told.stdout

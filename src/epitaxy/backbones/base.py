@@ -69,6 +69,7 @@ class Backbone(Component, nn.Module):
     has_vectors: ClassVar[bool] = False
     has_edges: ClassVar[bool] = False
     has_state: ClassVar[bool] = False
+    compiles: ClassVar[bool] = False
 
     width: int
     edge_width: int

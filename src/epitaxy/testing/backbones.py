@@ -1,6 +1,7 @@
 """What every backbone promises, as checks that anyone can call on theirs."""
 
 import copy
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -240,6 +241,21 @@ def check_smoothness(backbone: Backbone) -> None:
         _near(inside.crystals, outside.crystals, "the state jumps at the cutoff", 1e-5)
 
 
+def check_compilation(backbone: Backbone) -> None:
+    """A compiled backbone encodes as it does uncompiled, if it says that it compiles.
+
+    Traced and differentiated ahead of time, but run without a code generator.
+    """
+    if not backbone.compiles:
+        return
+    graph = _graph(backbone, examples.low_symmetry_crystals())
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = backbone(graph)
+        found = torch.compile(backbone, backend="aot_eager", dynamic=True)(graph)
+    _compare((found, graph), (expected, graph), "being compiled")
+
+
 BACKBONE_CHECKS: dict[str, Callable[[Backbone], None]] = {
     "declarations": check_declarations,
     "rotation": check_rotation,
@@ -257,6 +273,7 @@ BACKBONE_CHECKS: dict[str, Callable[[Backbone], None]] = {
     "embedding_is_all": check_embedding_is_all,
     "saving": check_saving,
     "smoothness": check_smoothness,
+    "compilation": check_compilation,
 }
 
 
