@@ -64,7 +64,7 @@ class EAD(Descriptor):
     weight: Literal["number", "one"] = "number"
     chunk: Annotated[int, Gt(0)] = 8192
 
-    label_transform: ClassVar[Transform] = "sqrt"
+    label_transform: ClassVar[Transform] = "none"
     presets: ClassVar[dict] = {
         "set1": {},
         "set2": {"l_max": 1, "eta": (1.0, 2.0, 5.0, 10.0), "r_s": shells(12.0), "cutoff": 12.0},

@@ -83,7 +83,7 @@ class GMP(Descriptor):
     smearing: Annotated[float, Gt(0)] = 0.1
     chunk: Annotated[int, Gt(0)] = 8192
 
-    label_transform: ClassVar[Transform] = "sqrt"
+    label_transform: ClassVar[Transform] = "asinh"
     presets: ClassVar[dict] = {
         "set1": {},
         "set2": {"sigmas": (0.1, 0.2, 0.3)},
