@@ -44,13 +44,13 @@ def test_they_share_one_neighbor_list_and_one_encoding(crystals, prepared, monke
 
 def test_the_transform_is_the_descriptors_unless_one_is_asked_for():
     assert Fingerprint(descriptor=WACSF()).transform == "none"
-    assert Fingerprint(descriptor=EAD()).transform == "sqrt"
-    assert Fingerprint(descriptor=NARROW).transform == "sqrt"
-    assert Fingerprint(descriptor=NARROW, transform="none").transform == "none"
+    assert Fingerprint(descriptor=EAD()).transform == "none"
+    assert Fingerprint(descriptor=NARROW).transform == "asinh"
+    assert Fingerprint(descriptor=NARROW, transform="sqrt").transform == "sqrt"
 
 
 def test_settings_survive_json():
     objective = Fingerprint(descriptor=GMP(densities={8: [(1.0, 2.0)]}))
     again = build("objectives", json.loads(json.dumps(settings_of(objective))))
     assert again.describe == objective.describe
-    assert again.transform == "sqrt"
+    assert again.transform == "asinh"
