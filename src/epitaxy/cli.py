@@ -292,6 +292,12 @@ def embed(
     from epitaxy.embeddings import write_embeddings, write_with_representations
 
     if as_input:
+        if level != "crystal" or joined or pooling != "mean":
+            from epitaxy.errors import InputError
+
+            raise InputError(
+                "--as-input writes crystals with their atoms' rows: give only --layer."
+            )
         print(write_with_representations(model, structures, out, layer, overwrite))
         return
     with _progress("embed") as progress:

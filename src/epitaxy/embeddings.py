@@ -14,7 +14,7 @@ from epitaxy.crystals.arrow import from_arrow, write_arrow, write_parquet
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
 from epitaxy.datasets.screening import screen
-from epitaxy.errors import RunFolderError
+from epitaxy.errors import InputError, RunFolderError
 from epitaxy.shards import Part, Progress, Written, write_part, write_shards
 from epitaxy.training.checkpoint import Model
 from epitaxy.training.embed import (
@@ -84,6 +84,8 @@ def write_with_representations(
     The file is ``.arrow``, to be mapped, or Parquet. Raises as ``write_embeddings`` does.
     """
     path = Path(out)
+    if path.suffix not in (".arrow", ".parquet"):
+        raise InputError(f"crystals are written as .arrow or .parquet, not as '{path.name}'.")
     if path.exists() and not overwrite:
         raise RunFolderError(f"{path} is there already: name another file, or give --overwrite.")
     crystals = with_representations(model, structures, layer)
@@ -117,7 +119,7 @@ class _Task:
             for graph, encoding in encoded(self.model.backbone, crystals, ATOMS_AT_ONCE)
         ]
         if not tables:
-            alone = next(encoded(self.model.backbone, lone_atom()))
+            alone = next(encoded(self.model.backbone, lone_atom(self.model.backbone)))
             tables = [self._table(*alone, {"0": ""}).slice(0, 0)]
         flagged = sum(flag != "" for flag in flags.values())
         counts = {"crystals are flagged as unlike the training data": flagged}

@@ -235,7 +235,7 @@ def test_a_batch_without_one_of_the_targets_learns_the_other(crystals, tiny):
     head = objective.head(backbone)
     view = objective.view(holed[1:2], builder, torch.Generator())
     figures = objective.loss(Encoder(backbone), head, view)
-    assert float(figures["bulk_modulus_mae"]) == 0.0
+    assert bool(torch.isnan(figures["bulk_modulus_mae"]))
     figures["loss"].backward()
     slope = head.perceptron[-1].weight.grad
     assert float(slope[0].abs().sum()) > 0.0

@@ -1,12 +1,18 @@
 """What the trainer does besides minimizing: frozen statistics, gradient norms, lineage."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 import epitaxy as ep
-from epitaxy.training.train import labels_seen
+from epitaxy.crystals.crystals import cat
+from epitaxy.errors import InputError
+from epitaxy.testing import examples
+from epitaxy.training.predict import predict_values
+from epitaxy.training.recipe import load_recipe
+from epitaxy.training.train import labels_seen, train
 
 SHORT = {"training.epochs": 1, "training.batch_size": 16}
 NORMED = {"name": "cgcnn", "preset": "paper_d", "width": 8, "layers": 2, "cutoff": 4.0}
@@ -68,3 +74,45 @@ def test_labels_of_every_kind_are_remembered_through_the_generations(crystals, t
         crystals, "bulk_modulus", from_=energies, changes=SHORT, out=tmp_path / "b", progress=False
     )
     assert labels_seen(tuned.model) == ["bulk_modulus", "forces"]
+
+
+def test_batches_without_labels_do_not_dilute_figures(crystals, tiny, tmp_path):
+    """The error of a target known in few crystals is that of these crystals."""
+    target = crystals.targets["bulk_modulus"]
+    values = target.values.clone()
+    values[3:] = torch.nan
+    energy = crystals.targets["energy"]
+    sparse = crystals.with_targets({"bulk_modulus": target.with_values(values), "energy": energy})
+    recipe = load_recipe("finetune").altered(
+        {
+            "backbone": tiny,
+            "objectives": [{"name": "property", "target": ["bulk_modulus", "energy"]}],
+            "training.epochs": 1,
+            "training.batch_size": 8,
+        }
+    )
+    many = cat([sparse] * 3)  # two validation batches, the labels in the first
+    trained = train(recipe, crystals[:32], many)
+    row = next(row for row in trained.fitted.rows if row["split"] == "validation")
+    found = predict_values(trained.model, many)["bulk_modulus"][0]
+    known = ~torch.isnan(many.targets["bulk_modulus"].values)
+    wanted = (found - many.targets["bulk_modulus"].values.double())[known].abs().mean()
+    assert row["property/bulk_modulus_mae"] == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_free_atoms_are_left_out_where_there_is_nothing_to_find(crystals, tiny, tmp_path):
+    atom = examples.one_atom_crystals()[0]
+    alone = replace(atom, pbc=torch.zeros(1, 3, dtype=torch.bool), ids=("alone",)).to(
+        dtype=torch.float32
+    )
+    run = ep.pretrain(
+        data=cat([crystals[:20].with_targets({}), alone]),
+        backbone=tiny,
+        objectives="denoise",
+        changes={"training.epochs": 1, "training.batch_size": 1},
+        out=tmp_path,
+        progress=False,
+    )
+    assert "1 crystals ('alone') are single atoms" in run.report
+    with pytest.raises(InputError, match="all crystals are free atoms"):
+        ep.pretrain(data=alone, backbone=tiny, objectives="denoise", out=tmp_path / "none")

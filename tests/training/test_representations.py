@@ -9,6 +9,7 @@ import torch
 import epitaxy as ep
 from epitaxy.crystals.exchange import open_arrow, write_parquet
 from epitaxy.errors import InputError
+from epitaxy.training.train import labels_seen
 
 SHORT = {"training.epochs": 1, "training.batch_size": 16}
 
@@ -67,3 +68,26 @@ def test_the_command_line_writes_what_the_next_command_reads(encoder, crystals, 
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "is there already" in refused.stderr
+
+
+def test_what_the_encoder_has_read_is_known_of_the_network(crystals, tmp_path, tiny):
+    labelled = ep.finetune(
+        crystals,
+        "bulk_modulus",
+        changes={**SHORT, "backbone": tiny},
+        out=tmp_path / "a",
+        progress=False,
+    )
+    carried = ep.with_representations(labelled, crystals, layer="0")
+    (given,) = carried.inputs
+    assert given.endswith("+bulk_modulus")
+    run = ep.pretrain(
+        data=carried,
+        backbone={**tiny, "inputs": [given, 16]},
+        changes=SHORT,
+        out=tmp_path / "b",
+        progress=False,
+    )
+    assert labels_seen(run.model) == ["bulk_modulus"]
+    rows = ep.embed(run, carried, level="atom", layer="01")
+    assert len(rows) == crystals.atom_total

@@ -327,6 +327,11 @@ def _require_regression(recipe: Recipe) -> None:
         raise InputError(
             f"recipe '{recipe.name}' asks for a classification: compare takes regressions."
         )
+    if any(one.get("absolute") for one in recipe.objectives):
+        raise InputError(
+            f"recipe '{recipe.name}' asks for absolute values, and a comparison is judged by the "
+            "target as it stands: give the absolute values as a target of their own."
+        )
 
 
 def _refuse_known_labels(ancestor: Model, target: str) -> None:

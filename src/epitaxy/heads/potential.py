@@ -138,6 +138,36 @@ def fit_references(
     Ē; elements that come in one proportion only share what is theirs. Missing (NaN) energies are
     left out; raises InputError where all are.
     """
+    fractions, per_atom, normal = _least_squares(crystals, energies, elements, ridge)
+    mean = per_atom.mean()
+    return mean + torch.linalg.solve(normal, fractions.T @ (per_atom - mean))
+
+
+def unexplained_energy(
+    crystals: Crystals,
+    energies: Float[Tensor, " crystals"],
+    elements: int = 119,
+    ridge: float = 1e-6,
+) -> float:
+    """Return the root mean square (eV per atom) of what references leave of crystals not fitted on.
+
+    Each crystal is left out in turn: r_c / (1 − h_c), with the residual r of the fit to all and the
+    diagonal h of its projection. A fit to fewer crystals than elements leaves nothing of those that
+    it saw, which says nothing of others.
+    """
+    fractions, per_atom, normal = _least_squares(crystals, energies, elements, ridge)
+    centered = per_atom - per_atom.mean()
+    solved = torch.linalg.solve(normal, fractions.T)
+    residual = centered - fractions @ (solved @ centered)
+    leverage = (fractions * solved.T).sum(1)
+    left = (residual / (1.0 - leverage).clamp(min=1e-9)).abs()
+    return float(torch.minimum(left, centered.abs().max()).square().mean().sqrt())
+
+
+def _least_squares(
+    crystals: Crystals, energies: Tensor, elements: int, ridge: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return fractions of elements, energies per atom, and the matrix of the normal equations."""
     present = torch.isfinite(energies)
     if not bool(present.any()):
         raise InputError(f"the energies of all {len(crystals)} crystals are missing.")
@@ -146,9 +176,8 @@ def fit_references(
     sizes = crystals.atom_counts.double()
     fractions = (counts.reshape(len(crystals), elements) / sizes.unsqueeze(1))[present]
     per_atom = (energies.double() / sizes)[present]
-    mean = per_atom.mean()
     normal = fractions.T @ fractions + ridge * torch.eye(elements).to(fractions)
-    return mean + torch.linalg.solve(normal, fractions.T @ (per_atom - mean))
+    return fractions, per_atom, normal
 
 
 def _per_volume(slope: Float[Tensor, "crystals 3 3"], crystals: Crystals) -> Tensor:

@@ -24,7 +24,8 @@ def accuracies(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the fraction of known labels that are hit, and its mean over the classes there are.
 
-    The second, the balanced accuracy, is 1/K for whoever always says the same of K classes.
+    The second, the balanced accuracy, is 1/K for whoever always says the same of K classes. Both
+    are NaN without a known label.
     """
     present = ~torch.isnan(labels)
     wanted = torch.where(present, labels, 0.0).long()
@@ -33,5 +34,4 @@ def accuracies(
     empty = logits.new_zeros(logits.shape[1])
     of_class = empty.index_add(0, wanted, weights)
     recall = empty.index_add(0, wanted, hits) / of_class.clamp(min=1)
-    there = (of_class > 0).sum().clamp(min=1)
-    return hits.sum() / weights.sum().clamp(min=1), recall.sum() / there
+    return hits.sum() / weights.sum(), recall.sum() / (of_class > 0).sum()

@@ -67,6 +67,8 @@ def statistics_over(
     mean = mean_over_atoms(values, segment, counts)
     if statistics == "mean":
         return mean
+    if statistics != "cumulants":
+        raise InputError(f"no pooling '{statistics}'. {did_you_mean(statistics, _NAMES)}")
     apart = values - gather(mean, segment)
     higher = [mean_over_atoms(apart**power, segment, counts) for power in (2, 3)]
     return torch.cat([mean, *higher], dim=1)

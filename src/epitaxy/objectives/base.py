@@ -66,10 +66,10 @@ class View:
 
 @runtime_checkable
 class Predicts(Protocol):
-    """An objective that predicts its first target in the target's unit."""
+    """An objective that predicts its targets."""
 
-    def predict(self, encode: Encode, head: nn.Module, graph: Graph) -> Tensor:
-        """Return one value per crystal, or per atom."""
+    def outputs(self, encode: Encode, head: nn.Module, graph: Graph) -> dict[str, Tensor]:
+        """Return target → values of crystals, or of atoms, or probabilities of their classes."""
 
 
 class Objective(Component):
@@ -100,6 +100,10 @@ class Objective(Component):
         """Return a copy with what it fits on a sample of the training crystals."""
         return self
 
+    def usable(self, crystals: Crystals) -> Tensor:
+        """Return a mask of the crystals that it can learn from; the others are left out."""
+        return torch.ones(len(crystals), dtype=torch.bool)
+
     def with_fitted(self, fitted: Mapping[str, Any] | None) -> "Objective":
         """Return a copy that carries these fitted numbers, as a checkpoint's JSON keeps them."""
         copied = copy.copy(self)
@@ -118,4 +122,8 @@ class Objective(Component):
 
     @abstractmethod
     def loss(self, encode: Encode, head: nn.Module, view: View) -> dict[str, Tensor]:
-        """Return ``{"loss": what is minimized, name: what is logged besides}``, all scalars."""
+        """Return ``{"loss": what is minimized, name: what is logged besides}``, all scalars.
+
+        A loss is a mean over the view's labels, and zero where there is none; another figure is
+        NaN then.
+        """

@@ -70,7 +70,7 @@ class Contrastive(Objective):
             raise InputError(
                 f"a batch of one crystal ('{', '.join(crystals.ids)}') has nothing to be told "
                 "from: contrastive training needs batches, for validation too, of two or more. "
-                "Raise batch_size or atoms_per_batch, or leave out crystals that fill a batch."
+                "Raise batch_size or atoms_per_batch, or data.validation if it holds one alone."
             )
         return View(
             graphs=tuple(self._copy(crystals, build_graph, generator) for _ in range(2)),

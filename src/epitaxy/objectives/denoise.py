@@ -108,6 +108,11 @@ class Denoise(Objective):
             )
         return self
 
+    def usable(self, crystals: Crystals) -> Tensor:
+        """Leave out free atoms, and one-atom cells that are not enlarged."""
+        several = crystals.atom_counts >= 2
+        return several | crystals.pbc.any(1) if self.smallest >= 2 else several
+
     def view(
         self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator
     ) -> View:

@@ -103,6 +103,10 @@ class EdgeDenoise(Objective):
         )
         return torch.exp(-(((distances.unsqueeze(-1) - centers) / self.gaussian_width) ** 2))
 
+    def usable(self, crystals: Crystals) -> Tensor:
+        """Leave out free atoms."""
+        return (crystals.atom_counts >= 2) | crystals.pbc.any(1)
+
     def view(
         self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator
     ) -> View:

@@ -15,7 +15,12 @@ from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.neighbors import GraphBuilder
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, RecipeError
-from epitaxy.heads.potential import PotentialHead, energy_forces_stress, fit_references
+from epitaxy.heads.potential import (
+    PotentialHead,
+    energy_forces_stress,
+    fit_references,
+    unexplained_energy,
+)
 from epitaxy.heads.scalar import ScalarHead
 from epitaxy.objectives.base import Encode, Objective, View
 
@@ -36,10 +41,10 @@ class EnergyForces(Objective):
 
     E = Σ_i (ref(Z_i) + s o_i), f = −∂E/∂x and σ = (1/V) ∂E/∂ε, where o_i is the head's output for
     atom i, ref are the energies of the elements that explain the training energies best, and s is
-    the standard deviation of what they leave, in eV per atom. L_E compares energies per atom. Every
-    term is divided by the size of its labels in the training set, so that 1:1:1 is balanced.
-    A crystal without a label adds nothing to its term; a stress counts where all three lattice
-    vectors repeat.
+    the size of what they leave of a crystal that they were not fitted on, in eV per atom. L_E
+    compares energies per atom. Every term is divided by the size of its labels in the training set,
+    so that 1:1:1 is balanced. A crystal without a label adds nothing to its term; a stress counts
+    where all three lattice vectors repeat.
 
     The published code compares total energies without references, and nothing is divided:
     ``references=False``, ``per_atom=False``, ``standardize=False``. Its ratios are the presets.
@@ -112,13 +117,14 @@ class EnergyForces(Objective):
         labels = self._labels(crystals)
         scales, references = {}, None
         if "energy" in labels:
-            counts = crystals.atom_counts.double()
-            left = labels["energy"].values
+            energies = labels["energy"].values
             if self.references:
-                found = fit_references(crystals, left)
-                references = found.tolist()
-                left = left - _sums(found[crystals.numbers], crystals)
-            scales["energy"] = _size(left / counts, crystals, self.energy)
+                references = fit_references(crystals, energies).tolist()
+                left = unexplained_energy(crystals, energies)
+                scales["energy"] = left if left > _SMALLEST else 1.0
+            else:
+                per_atom = energies / crystals.atom_counts
+                scales["energy"] = _size(per_atom, crystals, self.energy)
         for term in ("forces", "stress", "moments"):
             if term in labels:
                 named = getattr(self, term)
@@ -192,7 +198,7 @@ class EnergyForces(Objective):
         count = there.sum().clamp(min=1)
         scaled = error / (self.scales[term] if self.standardize else 1.0)
         loss = _LOSSES[self.loss_kind](scaled, torch.zeros_like(scaled), reduction="sum") / count
-        return loss, error.detach().abs().sum() / count
+        return loss, error.detach().abs().sum() / there.sum()
 
     def _labels(self, crystals: Crystals) -> dict[str, Target]:
         """Return the labels in house units; raises InputError for a unit or a level that is off."""

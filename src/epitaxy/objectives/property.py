@@ -178,8 +178,8 @@ class Property(Objective):
     def loss(self, encode: Encode, head: nn.Module, view: View) -> dict[str, Tensor]:
         """Return the loss, and mean absolute errors in the targets' units or accuracies.
 
-        Of several targets the figures bear the name: ``band_gap_mae``. A figure is zero where a
-        batch has no label of its target.
+        Of several targets the figures bear the name: ``band_gap_mae``. A figure is NaN where a
+        batch has no label of its target: it does not count.
         """
         graph = view.graphs[0]
         losses: list[Tensor] = []
@@ -208,8 +208,14 @@ class Property(Objective):
         for name, outputs in self._read_off(encode, head, graph).items():
             declared, sizes = self.declarations[name], self._sizes(name, graph.crystals)
             output = outputs.squeeze(-1).double()
-            values[name] = declared["mean"] * sizes + declared["std"] * output
+            value = declared["mean"] * sizes + declared["std"] * output
+            values[name] = value.clamp(min=0.0) if self.absolute else value
         return values
+
+    def outputs(self, encode: Encode, head: nn.Module, graph: Graph) -> dict[str, Tensor]:
+        """Return values in the targets' units, or probabilities of classes, by target."""
+        read = self.probabilities if self.task == "classification" else self.predict_all
+        return read(encode, head, graph)
 
     def probabilities(self, encode: Encode, head: nn.Module, graph: Graph) -> dict[str, Tensor]:
         """Return target → probabilities of its classes, shape (rows, classes); rows sum to one."""
@@ -305,7 +311,7 @@ class Property(Objective):
         error = torch.where(present, output / sizes - wanted, 0.0)
         count = present.sum().clamp(min=1)
         loss = _LOSSES[self.loss_kind](error, torch.zeros_like(error), reduction="sum") / count
-        size = (error.detach() * sizes).abs().sum() / count
+        size = (error.detach() * sizes).abs().sum() / present.sum()
         return {"loss": loss, "mae": self.declarations[name]["std"] * size}
 
     def _sizes(self, name: str, crystals: Crystals) -> Tensor | float:

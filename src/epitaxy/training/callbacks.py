@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from epitaxy.errors import TrainingError
 from epitaxy.objectives.base import View
 from epitaxy.training.files import write_atomically
+from epitaxy.training.learner import label_counts
 from epitaxy.training.rank import Rank
 
 RESUME_FILE = "resume.ckpt"
@@ -34,17 +35,16 @@ class RunInterruptedError(TrainingError):
 class History(Callback):
     """One row of figures per epoch and split, kept in memory and in ``metrics.jsonl``.
 
-    Figures are means over the crystals of all ranks, so every rank has the same rows. Besides the
-    losses there is ``gradient_norm``, the length of the gradient before it is clipped.
+    An objective's figures are means over the batches of all ranks, each weighted by its labels (a
+    NaN says that there is none), and ``loss`` is the weighted sum of the objectives' own, so every
+    rank has the same rows. Besides there is ``gradient_norm``, the length of the gradient before
+    it is clipped.
     """
 
     def __init__(self, folder: Path | None, steps_per_epoch: int, rank: Rank) -> None:
         self.folder, self.steps_per_epoch, self.rank = folder, steps_per_epoch, rank
         self.rows: list[dict[str, Any]] = []
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-        self._validation: dict[str, Tensor] = {}
-        self._validation_count = 0
+        self._train, self._validation = Means(rank), Means(rank)
         self._began = time.monotonic()
         self._gradient_norm = torch.zeros(())
 
@@ -59,20 +59,19 @@ class History(Callback):
         self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the step's figures; close the row when the epoch is complete."""
-        size = len(batch[0])
-        _add(self._sums, {**outputs, "gradient_norm": self._gradient_norm}, size)
-        self._count += size
+        self._train.add(learner, outputs, batch)
+        self._train.add(learner, {"gradient_norm": self._gradient_norm}, batch)
         if trainer.global_step % self.steps_per_epoch == 0:
             seconds = time.monotonic() - self._began
-            row = self._means(self._sums, self._count)
+            row = self._train.row(learner)
             speed = {"seconds": round(seconds, 3)}
             self._append(trainer, "train", row | speed)
-            self._sums, self._count = {}, 0
+            self._train = Means(self.rank)
             self._began = time.monotonic()
 
     def on_validation_epoch_start(self, trainer: Trainer, learner: LightningModule) -> None:
         """Begin a new row."""
-        self._validation, self._validation_count = {}, 0
+        self._validation = Means(self.rank)
 
     def on_validation_batch_end(
         self,
@@ -84,12 +83,11 @@ class History(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the batch's figures."""
-        _add(self._validation, outputs, len(batch[0]))
-        self._validation_count += len(batch[0])
+        self._validation.add(learner, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, learner: LightningModule) -> None:
         """Close the row."""
-        self._append(trainer, "validation", self._means(self._validation, self._validation_count))
+        self._append(trainer, "validation", self._validation.row(learner))
         self._began = time.monotonic()
 
     def last(self, split: str) -> dict[str, Any]:
@@ -98,19 +96,12 @@ class History(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return rows and the open sums over all ranks."""
-        sums = {name: float(self.rank.total(value)) for name, value in self._sums.items()}
-        count = int(self.rank.total(torch.tensor(self._count)))
-        return {"rows": json.dumps(self.rows), "sums": sums, "count": count}
+        return {"rows": json.dumps(self.rows), "open": self._train.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from saved rows; what was written after them is written anew."""
         self.rows = json.loads(state_dict["rows"])
-        own = 1 if self.rank.first else 0  # what was summed over all ranks is the first one's
-        self._sums = {
-            name: torch.tensor(own * value, dtype=torch.float64)
-            for name, value in state_dict["sums"].items()
-        }
-        self._count = own * state_dict["count"]
+        self._train.load(state_dict["open"])
         self._write()
 
     def _append(self, trainer: Trainer, split: str, figures: dict[str, float]) -> None:
@@ -125,11 +116,50 @@ class History(Callback):
             lines = "".join(json.dumps(row) + "\n" for row in self.rows)
             write_atomically(self.folder / METRICS_FILE, lines.encode())
 
-    def _means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
-        total = self.rank.total(torch.tensor(float(count), dtype=torch.float64))
-        return {
-            name: float(self.rank.total(value) / total.to(value.device))
-            for name, value in sums.items()
+
+class Means:
+    """Weighted means of figures over batches and ranks; a figure that is NaN has no weight.
+
+    A loss that is NaN is one, and so is its mean.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
+        self.sums: dict[str, Tensor] = {}  # name → (Σ weight · value, Σ weight)
+
+    def add(
+        self, learner: LightningModule, figures: Mapping[str, Tensor], batch: Sequence[View]
+    ) -> None:
+        """Add a batch's figures: ``name/figure`` by its objective's labels, others by crystals."""
+        weights = dict(zip(learner.names, label_counts(batch), strict=True))  # type: ignore[arg-type]
+        for name, value in figures.items():
+            objective, _, figure = name.partition("/")
+            value = value.detach().double()
+            known = torch.isnan(value).logical_not() if figure not in ("", "loss") else True
+            known = torch.as_tensor(known, device=value.device)
+            pair = torch.stack([torch.where(known, value, 0.0), known.double()])
+            pair = pair * weights.get(objective, float(len(batch[0])))
+            self.sums[name] = self.sums[name].to(pair.device) + pair if name in self.sums else pair
+
+    def row(self, learner: LightningModule) -> dict[str, float]:
+        """Return the means; figures without any weight are left out."""
+        totals = {name: self.rank.total(pair) for name, pair in self.sums.items()}
+        means = {name: float(pair[0] / pair[1]) for name, pair in totals.items() if float(pair[1])}
+        own = [f"{name}/loss" for name in learner.names]  # type: ignore[union-attr]
+        if all(name in means for name in own):
+            weighted = zip(learner.weights, own, strict=True)  # type: ignore[arg-type]
+            means["loss"] = sum(weight * means[name] for weight, name in weighted)
+        return means
+
+    def state(self) -> dict[str, list[float]]:
+        """Return the sums over all ranks, in plain numbers."""
+        return {name: self.rank.total(pair).tolist() for name, pair in self.sums.items()}
+
+    def load(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Take saved sums: those over all ranks are the first one's."""
+        own = 1 if self.rank.first else 0
+        self.sums = {
+            name: own * torch.tensor(pair, dtype=torch.float64) for name, pair in state.items()
         }
 
 
@@ -299,9 +329,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _add(sums: dict[str, Tensor], figures: dict[str, Tensor], size: int) -> None:
-    for name, value in figures.items():
-        share = value.detach().double() * size
-        sums[name] = sums[name].to(share.device) + share if name in sums else share

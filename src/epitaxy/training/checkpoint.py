@@ -266,8 +266,8 @@ def _summary(model: Model, crystals: Crystals) -> dict[str, list[float]]:
         values = {"nodes": encoding.nodes[:, :8].flatten().tolist()}
         for objective, head in zip(model.objectives, model.heads, strict=True):
             if isinstance(objective, Predicts):
-                found = objective.predict(lambda *_: encoding, head, graph)
-                values[objective.needs[0]] = found.flatten().tolist()
+                found = objective.outputs(lambda *_: encoding, head, graph)
+                values |= {name: rows.flatten().tolist() for name, rows in found.items()}
     for module, mode in modes:
         module.train(mode).to(device)
     return values

@@ -19,6 +19,7 @@ from epitaxy.errors import InputError, did_you_mean
 from epitaxy.nn.statistics import statistic_names, statistics_over
 from epitaxy.training.checkpoint import Model
 from epitaxy.training.finetune import Ancestor, as_model
+from epitaxy.training.train import LABELS, labels_seen
 
 ATOMS_AT_ONCE = 2000
 LAST = "last"
@@ -188,7 +189,8 @@ def with_representations(
 
     A node-embedding network (arXiv:2211.03563) starts from them: give a backbone
     ``inputs = [name, columns]``. The input's name holds the layer and the first digits of the
-    weights' SHA-256, ``NE012@84239cf6db97``, so that a network cannot be given another encoder's.
+    weights' SHA-256, ``NE012@84239cf6db97``, so that a network cannot be given another encoder's;
+    and the targets whose labels the encoder has read, if any, behind a ``+``.
 
     Args:
         model: a run, a model, or a checkpoint's folder; it has to be saved.
@@ -211,7 +213,8 @@ def input_name(model: Model, layer: str) -> str:
     digest = model.card.get("weights", {}).get("sha256")
     if digest is None:
         raise InputError("the encoder has no saved weights to be told by: save it first.")
-    return f"NE{layer}@{digest[:12]}"
+    seen = labels_seen(model)
+    return f"NE{layer}@{digest[:12]}" + (f"{LABELS}{','.join(seen)}" if seen else "")
 
 
 def encoded(
@@ -253,14 +256,16 @@ def places(graph: Graph, level: str) -> dict[str, Any]:
     }
 
 
-def lone_atom() -> Crystals:
+def lone_atom(backbone: Backbone) -> Crystals:
     """Return a hydrogen atom without neighbors: what has columns has them of it too."""
+    given = getattr(backbone, "inputs", None)
     return Crystals(
         numbers=torch.tensor([1]),
         positions=torch.zeros(1, 3),
         cell=torch.zeros(1, 3, 3),
         pbc=torch.zeros(1, 3, dtype=torch.bool),
         offsets=torch.tensor([0, 1]),
+        inputs={} if given is None else {given[0]: torch.zeros(1, given[1])},
     )
 
 
@@ -274,7 +279,7 @@ class _Widths:
 
 def _widths(backbone: Backbone) -> _Widths:
     """Return how wide everything is, found by encoding a hydrogen atom."""
-    _, encoding = next(encoded(backbone, lone_atom()))
+    _, encoding = next(encoded(backbone, lone_atom(backbone)))
     return _Widths(
         nodes=encoding.nodes.shape[1],
         edges=encoding.edges.shape[1],

@@ -11,7 +11,7 @@ from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.errors import InputError, RecipeError
 from epitaxy.objectives.property import Task
 from epitaxy.training.checkpoint import Model, load_model
-from epitaxy.training.pretrain import folder_for, load_crystals, train_in_folder
+from epitaxy.training.pretrain import folder_for, load_crystals, train_in_folder, usable_only
 from epitaxy.training.recipe import Recipe, load_recipe
 from epitaxy.training.run import Run
 from epitaxy.training.train import HeadStart, lineage, warn_of_new_elements
@@ -62,6 +62,7 @@ def finetune(
         recipe.data, data, recipe.seed, strict, targets=targets, extensive=grows
     )
     crystals, missing = with_target_only(crystals, *names)
+    crystals = usable_only(crystals, recipe, notes)
     if missing:
         notes.append(f"{missing} crystals have no value of {_told(names)}: left out.")
     if ancestor is None:

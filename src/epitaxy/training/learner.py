@@ -118,15 +118,11 @@ class Learner(LightningModule):
         """Return n_r R / Σ_r n_r for each objective, n_r the labels that rank r of R has of it.
 
         The ranks' gradients are averaged; weighted so, the mean over ranks of means over labels
-        is the mean over the labels of the whole batch.
+        is the mean over the labels of the whole batch. A loss that is a sum of several means, as of
+        energies and forces or of targets that are missing in different crystals, is weighted by
+        all of its labels together, and only nearly equal to that of one device.
         """
-        counts = [
-            sum(float(label.present().sum()) for label in view.labels.values())
-            if view.labels
-            else float(len(view))
-            for view in views
-        ]
-        own = torch.tensor(counts, dtype=torch.float64)
+        own = torch.tensor(label_counts(views), dtype=torch.float64)
         return (own * self.rank.of / self.rank.total(own).clamp(min=1.0)).tolist()
 
     def transfer_batch_to_device(
@@ -170,6 +166,16 @@ class Learner(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def label_counts(views: Sequence[View]) -> list[float]:
+    """Return how many labels there are in each objective's view; crystals where it has none."""
+    return [
+        sum(float(label.present().sum()) for label in view.labels.values())
+        if view.labels
+        else float(len(view))
+        for view in views
+    ]
 
 
 def rate_at(progress: float, plan: TrainingPlan) -> float:

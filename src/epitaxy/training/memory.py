@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _AT_MOST = 2**31 - 1  # bytes, what an int holds
-_DEFAULT = 128 * 1024
+_USUAL_MMAP, _USUAL_TRIM = 32 * 2**20, 64 * 2**20  # bytes, what glibc's own rule rises to
 
 
 @contextmanager
@@ -27,6 +27,6 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        library.mallopt(_MMAP_THRESHOLD, _DEFAULT)
-        library.mallopt(_TRIM_THRESHOLD, _DEFAULT)
+        library.mallopt(_MMAP_THRESHOLD, _USUAL_MMAP)
+        library.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM)
         library.malloc_trim(ctypes.c_size_t(0))

@@ -92,9 +92,7 @@ def _predicted(model: Model, crystals: Crystals) -> dict[str, tuple[torch.Tensor
             encode = Encoder(model.backbone)
             for objective, head in zip(model.objectives, model.heads, strict=True):
                 if isinstance(objective, Property):
-                    classes = objective.task == "classification"
-                    read = objective.probabilities if classes else objective.predict_all
-                    for name, values in read(encode, head.eval(), graph).items():
+                    for name, values in objective.outputs(encode, head.eval(), graph).items():
                         parts.setdefault(name, []).append(values.cpu())
                         declared[name] = dict(objective.declarations[name])
     return {name: (torch.cat(some), declared[name]) for name, some in parts.items()}

@@ -57,6 +57,7 @@ def pretrain(
     recipe = recipe.altered(_changes(data, backbone, objectives, changes, seed))
     needed = needed_targets(recipe)
     crystals, notes, read = load_crystals(recipe.data, data, recipe.seed, strict, targets=needed)
+    crystals = usable_only(crystals, recipe, notes)
     identity = {
         "kind": "pretrain",
         "recipe": recipe.model_dump(mode="json"),
@@ -173,6 +174,23 @@ def load_crystals(
     if not len(crystals):
         raise InputError("no crystals are left: raise max_atoms, or give other data.")
     return crystals, notes, report
+
+
+def usable_only(crystals: Crystals, recipe: Recipe, notes: list[str]) -> Crystals:
+    """Return the crystals that all of a recipe's objectives can learn from; note the others."""
+    usable = torch.ones(len(crystals), dtype=torch.bool)
+    for objective in made_objectives(recipe)[0]:
+        usable &= objective.usable(crystals)
+    if bool(usable.all()):
+        return crystals
+    ids = [crystals.ids[int(place)] for place in torch.nonzero(~usable).flatten()]
+    if len(ids) == len(crystals):
+        raise InputError("all crystals are free atoms: there is nothing to learn from them here.")
+    named = ", ".join(f"'{one}'" for one in ids[:5]) + (" …" if len(ids) > 5 else "")
+    notes.append(
+        f"{len(ids)} crystals ({named}) are single atoms, nothing to learn from: left out."
+    )
+    return crystals[usable]
 
 
 def _changes(

@@ -28,6 +28,7 @@ from epitaxy.training.recipe import Recipe
 
 HeadStart = Literal["new", "taken"]
 SHOWN = 6  # elements that a warning names
+LABELS = "+"  # between an input's name and the targets whose labels its encoder has read
 PROBES = 2  # crystals whose encoding is written into a checkpoint
 
 
@@ -181,7 +182,10 @@ def probes(crystals: Crystals) -> Crystals:
 
 
 def labels_seen(model: Model) -> list[str]:
-    """Return the targets whose labels a model, or any of its ancestors, was trained on."""
+    """Return the targets whose labels a model was trained on.
+
+    Or any of its ancestors, or the encoder whose representations it starts from.
+    """
     recipes = [model.card.get("recipe")]
     ancestor = model.card.get("ancestor")
     while ancestor:
@@ -189,7 +193,9 @@ def labels_seen(model: Model) -> list[str]:
         ancestor = ancestor.get("ancestor")
     made = [made_objectives(Recipe.model_validate(recipe))[0] for recipe in recipes if recipe]
     named = (name for objectives in made for one in objectives for name in one.needs)
-    return list(dict.fromkeys([*model.targets, *named]))
+    given = getattr(model.backbone, "inputs", None)
+    behind = given[0].partition(LABELS)[2] if given else ""
+    return list(dict.fromkeys([*model.targets, *named, *filter(None, behind.split(","))]))
 
 
 def single_precision(crystals: Crystals) -> Crystals:
