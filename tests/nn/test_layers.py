@@ -164,3 +164,12 @@ def test_messages_have_first_and_second_derivatives_of_finite_differences(vector
 
     assert torch.autograd.gradcheck(summed, leaves)
     assert torch.autograd.gradgradcheck(summed, leaves)
+
+
+def test_an_unknown_pooling_is_an_error():
+    from epitaxy.errors import InputError
+    from epitaxy.nn.statistics import statistics_over
+
+    values, segment = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64)
+    with pytest.raises(InputError, match="no pooling 'median'"):
+        statistics_over.__wrapped__(values, segment, torch.tensor([3]), "median")

@@ -62,6 +62,7 @@ class TorchMDET(Backbone):
             "own_images": False,
         },
         "small": {"width": 64, "layers": 4, "heads": 4, "radial": 32, "cutoff": 5.0},
+        "best": {},  # the defaults: what we would start from where time allows
     }
 
     def __init__(
