@@ -23,7 +23,6 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow" -q
 
 bench: $(READY)
 	for benchmark in $(filter-out benchmarks/plain_%,$(wildcard benchmarks/*.py)); do \
