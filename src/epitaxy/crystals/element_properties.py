@@ -33,11 +33,12 @@ def property_vectors(numbers: Iterable[int]) -> Float[Tensor, "elements 92"]:
     """Return one row for each atomic number, 1 in one column of each property, else 0.
 
     The properties are those of Xie and Grossman (Phys. Rev. Lett. 120, 145301), as far as they are
-    known to us, and so many columns as their vectors have: group (none for the f block, then 1–18), period (1–7), Pauling's electronegativity
-    (0.5–4.0), covalent radius (25–250 pm), valence electrons (1–12), logarithm of the first
-    ionization energy in eV (1.3–3.3), electron affinity (−3 to 3.7 eV), block (s, p, d, f) and
-    logarithm of the molar volume in cm³ (1.5–4.3). That 19 and 7 of the 92 are groups and periods
-    is an inference. The facts are our own, so an element may fall into a bin next to theirs.
+    known to us, and so many columns as their vectors have: group (none for the f block, then 1–18),
+    period (1–7), Pauling's electronegativity (0.5–4.0), covalent radius (25–250 pm), valence
+    electrons (1–12), logarithm of the first ionization energy in eV (1.3–3.3), electron affinity
+    (−3 to 3.7 eV), block (s, p, d, f) and logarithm of the molar volume in cm³ (1.5–4.3). That 19
+    and 7 of the 92 are groups and periods is an inference. The facts are our own, so an element may
+    fall into a bin next to theirs.
 
     A value beyond a range counts in its last bin, more than 12 valence electrons as 12. A property
     that is not known (the electronegativity of He, the molar volume of At) leaves its
