@@ -14,7 +14,7 @@ from epitaxy.crystals.graph import Graph, Ties
 from epitaxy.crystals.segments import gather, sum_over_neighbors
 from epitaxy.nn.atom_inputs import GivenInputs, InputsMode, atom_rows, atom_table
 from epitaxy.nn.bonds import Bonds, merged_bonds, single_bonds
-from epitaxy.nn.contacts import on_grid
+from epitaxy.nn.contacts import once_per_length
 from epitaxy.nn.envelope import cosine_envelope
 
 Positive = Annotated[int, Gt(0)]
@@ -176,11 +176,7 @@ class CGCNN(Backbone):
         """Return element embeddings, expanded distances and, where there is one, the envelope."""
         self.check_elements(graph)
         distances = graph.distances()
-        if distances.requires_grad:
-            edges, envelope = self._expanded(distances)
-        else:
-            lengths, shell = on_grid(distances).unique(return_inverse=True)
-            edges, envelope = (gather(values, shell) for values in self._expanded(lengths))
+        edges, envelope = once_per_length(distances, self._expanded)
         return Embedding(
             nodes=atom_rows(self.element_table, graph.crystals),
             edges=edges,

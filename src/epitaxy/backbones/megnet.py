@@ -18,7 +18,7 @@ from epitaxy.crystals.graph import Graph, Ties
 from epitaxy.crystals.segments import gather, mean_over_atoms, sum_over_atoms, sum_over_neighbors
 from epitaxy.nn.atom_inputs import GivenInputs, InputsMode, atom_rows, atom_table
 from epitaxy.nn.bonds import Bonds, merged_bonds, single_bonds
-from epitaxy.nn.contacts import on_grid
+from epitaxy.nn.contacts import once_per_length
 from epitaxy.nn.envelope import cosine_envelope
 
 Positive = Annotated[int, Gt(0)]
@@ -121,11 +121,7 @@ class MEGNet(Backbone):
         """Return dense element embeddings, Gaussians of distances, a state of zeros, envelope."""
         self.check_elements(graph)
         distances = graph.distances()
-        if distances.requires_grad:
-            edges, envelope = self._expanded(distances)
-        else:
-            lengths, shell = on_grid(distances).unique(return_inverse=True)
-            edges, envelope = (gather(values, shell) for values in self._expanded(lengths))
+        edges, envelope = once_per_length(distances, self._expanded)
         nodes = self.node_start(atom_rows(self.element_table, graph.crystals))
         return Embedding(
             nodes=nodes,

@@ -13,7 +13,7 @@ from epitaxy.crystals.graph import Graph, Ties
 from epitaxy.crystals.segments import gather, sum_over_neighbors
 from epitaxy.errors import RecipeError
 from epitaxy.nn.atom_inputs import GivenInputs, InputsMode, atom_rows, atom_table
-from epitaxy.nn.contacts import Contacts, each_edge, merged, on_grid, with_self_loops
+from epitaxy.nn.contacts import Contacts, each_edge, merged, once_per_length, with_self_loops
 from epitaxy.nn.edge_messages import attend
 from epitaxy.nn.envelope import cosine_envelope
 from epitaxy.nn.radial import ExpNormal
@@ -112,11 +112,7 @@ class TorchMDET(Backbone):
         self.check_elements(graph)
         vectors = graph.vectors()
         distances = torch.linalg.vector_norm(vectors, dim=-1)
-        if distances.requires_grad:
-            edges, envelope = self._expanded(distances)
-        else:
-            lengths, shell = on_grid(distances).unique(return_inverse=True)
-            edges, envelope = (gather(values, shell) for values in self._expanded(lengths))
+        edges, envelope = once_per_length(distances, self._expanded)
         return Embedding(
             nodes=atom_rows(self.element_table, graph.crystals),
             neighbor_nodes=atom_rows(self.neighbor_table, graph.crystals),

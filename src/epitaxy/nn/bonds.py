@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from epitaxy.nn.contacts import alike
+
 
 @dataclass(frozen=True, eq=False)
 class Bonds:
@@ -55,24 +57,13 @@ def merged_bonds(
     """
     ramp = torch.arange(1, 1 + features.shape[1], dtype=features.dtype, device=features.device)
     mark = envelope + (features.detach() * ramp).sum(-1)  # brings equal rows next to each other
-    order = torch.argsort(mark, stable=True)
-    rows, factors = features.detach().index_select(0, order), envelope.index_select(0, order)
-    starts = torch.ones_like(order)
-    starts[1:] = (rows[1:] != rows[:-1]).any(-1) | (factors[1:] != factors[:-1])
-    shell = torch.empty_like(order).scatter_(0, order, torch.cumsum(starts, 0) - 1)
-    representative = order[starts.bool()]
-
-    atoms = 1 + int(torch.cat([center, neighbor]).max()) if len(center) else 1
-    shells = max(len(representative), 1)
-    code = (center * atoms + neighbor) * shells + shell
-    code, of_edge, count = code.unique(return_inverse=True, return_counts=True)
-    pair, shell_of_bond = code // shells, code % shells
-    factor = envelope.index_select(0, representative).index_select(0, shell_of_bond)
+    found = alike(center, neighbor, features.detach(), envelope, mark)
+    factor = envelope.index_select(0, found.representative).index_select(0, found.shell)
     return Bonds(
-        center=pair // atoms,
-        neighbor=pair % atoms,
-        shell=shell_of_bond,
-        features=features.index_select(0, representative),
-        weight=(count.to(factor.dtype) * factor).unsqueeze(-1),
-        of_edge=of_edge,
+        center=found.center,
+        neighbor=found.neighbor,
+        shell=found.shell,
+        features=features.index_select(0, found.representative),
+        weight=(found.size.to(factor.dtype) * factor).unsqueeze(-1),
+        of_edge=found.group,
     )

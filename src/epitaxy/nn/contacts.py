@@ -1,10 +1,14 @@
 """Edges that cannot be told apart, taken together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from epitaxy.crystals.segments import gather
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,21 @@ def on_grid(distances: Float[Tensor, " edges"]) -> Float[Tensor, " edges"]:
     return torch.round(distances / step) * step
 
 
+def once_per_length(
+    distances: Float[Tensor, " edges"],
+    expand: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> tuple[Float[Tensor, "edges radial"], Float[Tensor, " edges"]]:
+    """Return features and envelope of edges, made once for all edges of one length.
+
+    Where distances need a derivative each edge has its own.
+    """
+    if distances.requires_grad:
+        return expand(distances)
+    lengths, shell = on_grid(distances).unique(return_inverse=True)
+    features, envelope = expand(lengths)
+    return gather(features, shell), gather(envelope, shell)
+
+
 def each_edge(
     center: Int[Tensor, " edges"],
     neighbor: Int[Tensor, " edges"],
@@ -73,8 +92,48 @@ def merged(
     Exact for values and for derivatives by what all edges share, such as parameters. A derivative
     by the features of single edges is found at one of the alike edges.
     """
-    order = torch.argsort(envelope, stable=True)
-    rows, factors = features.detach().index_select(0, order), envelope.index_select(0, order)
+    found = alike(center, neighbor, features.detach(), envelope, envelope)
+    return Contacts(
+        center=found.center,
+        neighbor=found.neighbor,
+        shell=found.shell,
+        features=features.index_select(0, found.representative),
+        count=found.size.unsqueeze(-1).to(envelope.dtype),
+        envelope=envelope[found.representative][found.shell].unsqueeze(-1),
+        direction=directions.new_zeros(len(found.center), 3).index_add(0, found.group, directions),
+    )
+
+
+class Alike(NamedTuple):
+    """Groups of edges between the same two atoms in the same shell, sorted by center.
+
+    Attributes:
+        center, neighbor, shell, size: of every group.
+        representative: an edge of every shell.
+        group: of every edge.
+    """
+
+    center: Tensor
+    neighbor: Tensor
+    shell: Tensor
+    size: Tensor
+    representative: Tensor
+    group: Tensor
+
+
+def alike(
+    center: Int[Tensor, " edges"],
+    neighbor: Int[Tensor, " edges"],
+    features: Float[Tensor, "edges radial"],
+    envelope: Float[Tensor, " edges"],
+    mark: Float[Tensor, " edges"],
+) -> Alike:
+    """Return the groups of edges whose features and envelope are equal to the last bit.
+
+    ``mark`` is equal where these are, and brings them next to each other when it is sorted.
+    """
+    order = torch.argsort(mark, stable=True)
+    rows, factors = features.index_select(0, order), envelope.index_select(0, order)
     starts = torch.ones_like(order)
     starts[1:] = (rows[1:] != rows[:-1]).any(-1) | (factors[1:] != factors[:-1])
     shell = torch.empty_like(order).scatter_(0, order, torch.cumsum(starts, 0) - 1)
@@ -83,17 +142,9 @@ def merged(
     atoms = 1 + int(torch.cat([center, neighbor]).max()) if len(center) else 1
     shells = max(len(representative), 1)
     code = (center * atoms + neighbor) * shells + shell
-    code, contact, count = code.unique(return_inverse=True, return_counts=True)
-    pair, shell_of_contact = code // shells, code % shells
-    return Contacts(
-        center=pair // atoms,
-        neighbor=pair % atoms,
-        shell=shell_of_contact,
-        features=features.index_select(0, representative),
-        count=count.unsqueeze(-1).to(envelope.dtype),
-        envelope=envelope[representative][shell_of_contact].unsqueeze(-1),
-        direction=directions.new_zeros(len(code), 3).index_add(0, contact, directions),
-    )
+    code, group, count = code.unique(return_inverse=True, return_counts=True)
+    pair = code // shells
+    return Alike(pair // atoms, pair % atoms, code % shells, count, representative, group)
 
 
 def with_self_loops(
