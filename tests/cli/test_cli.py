@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from epitaxy.cli import app, parse_changes, parse_grid
+from epitaxy.cli import app
+from epitaxy.cli.arguments import parse_changes, parse_grid
 from epitaxy.errors import RecipeError
 
 

@@ -1,0 +1,5 @@
+"""``python -m epitaxy.cli``."""
+
+from epitaxy.cli import main
+
+main()
