@@ -22,19 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from tuned_fits import Setting, tuned_errors
 
 import epitaxy as ep
-from epitaxy.crystals.arrow import write_arrow
 from epitaxy.crystals.crystals import Crystals
-from epitaxy.evaluation.fits import Job, run_job
-from epitaxy.evaluation.metrics import mean_absolute_error
-from epitaxy.evaluation.protocol import make_protocol
 from epitaxy.evaluation.statistics import mae_interval, paired_difference
-from epitaxy.training.checkpoint import load_model
-from epitaxy.training.finetune import finetune_recipe
 from epitaxy.training.loader import seeded_generator
-from epitaxy.training.predict import predict_values
-from epitaxy.training.recipe import load_recipe
 
 FINGERPRINT = {"name": "fingerprint", "descriptor": {"name": "wacsf", "preset": "set1"}}
 DENOISE = {"name": "denoise", "sigma": 0.1}
@@ -112,59 +105,19 @@ def run_row(name: str, asked: argparse.Namespace) -> None:
     ancestor = pretrained(name, asked, folder)
     for task in asked.task:
         source, target = task.split(":")
-        if (folder / f"{target}.json").exists():
-            continue
         crystals = ep.read_crystals(source)
         crystals = crystals.with_targets({target: crystals.target(target)})
-        train_size = min(asked.train_size, int(0.6 * len(crystals)))
-        protocol = make_protocol(len(crystals), asked.seeds, train_size, None, 100)
-        arrow = folder / f"{target}.arrow"
-        write_arrow(crystals, arrow)
-        truth = crystals.target(target).values.double()
-        base = finetune_recipe(load_recipe("finetune"), target, None, {"data.source": source})
-
-        def fit(seed: int, rate: float, base=base, arrow=arrow, target=target, protocol=protocol):
-            job = Job(
-                folder=folder / "fits" / f"{target}-{seed}-{rate:g}",
-                crystals=arrow,
-                ancestor=ancestor,
-                contender=name,
-                seed=seed,
-                setting={"training.learning_rate": rate},
-                recipe=base.altered(
-                    {
-                        "seed": seed,
-                        "backbone": dict(ROWS[name][0]),
-                        "training.learning_rate": rate,
-                        "training.epochs": asked.epochs,
-                    }
-                ),
-                train=protocol.seeds[seed].train,
-                validation=protocol.seeds[seed].validation,
+        settings = {
+            f"rate,{rate:g}": Setting(
+                crystals,
+                ROWS[name][0],
+                {"training.learning_rate": rate, "training.epochs": asked.epochs},
+                ancestor,
             )
-            if not job.done:
-                job.folder.mkdir(parents=True, exist_ok=True)
-                run_job(job.write())
-            return job
-
-        def judged(job: Job, truth=truth) -> float:
-            if "failed" in job.result:
-                return float("inf")
-            return mean_absolute_error(
-                truth[list(job.validation)].numpy(), job.result["validation"]
-            )
-
-        tried = {rate: judged(fit(0, rate)) for rate in asked.rates}
-        rate = min(tried, key=lambda one: tried[one])
-        test = crystals[list(protocol.test)].with_targets({})
-        errors = []
-        for seed in range(asked.seeds):
-            job = fit(seed, rate)
-            values = predict_values(load_model(job.folder), test)[target][0].double()
-            errors.append((values - truth[list(protocol.test)]).abs().tolist())
-        found = {"rate": rate, "tried": tried, "train": train_size, "errors": errors}
-        (folder / f"{target}.json").write_text(json.dumps(found))
-        print(name, target, f"{np.mean(errors):.4f} at {rate:g}", flush=True)
+            for rate in asked.rates
+        }
+        found = tuned_errors(folder, target, settings, asked.train_size, asked.seeds)
+        print(name, target, f"{np.mean(found['errors']):.4f}, {found['chosen']}", flush=True)
 
 
 def slug(name: str) -> str:
@@ -216,7 +169,7 @@ def main() -> None:
     parser.add_argument("--pretrain-epochs", type=int, default=6)
     parser.add_argument("--max-atoms", type=int, default=12)
     parser.add_argument("--train-size", type=int, default=500)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
