@@ -1,9 +1,10 @@
 """Are frozen representations a better start than the element embedding?
 
-The question of arXiv:2211.03563. A CGCNN is pre-trained by masking. A second one is then trained from scratch on each task, and
-starts from the element embedding; from the first one's frozen representations in its place; or from
-both, joined. Which layers are taken (NE1, NE2, …, side by side) and the learning rate are chosen on
-the validation crystals of the first seed. A control takes the same layers of an untrained network.
+The question of arXiv:2211.03563. A CGCNN is pre-trained by masking. A second one is then trained
+from scratch on each task, and starts from the element embedding; from the first one's frozen
+representations in its place; or from both, joined. Which layers are taken (NE1, NE2, …, side by
+side) and the learning rate are chosen on the validation crystals of the first seed. A control takes
+the same layers of an untrained network.
 """
 
 import argparse
