@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from epitaxy.errors import InputError
-from epitaxy.evaluation.probes import Probed, named_models, run_probe
+from epitaxy.evaluation.probes import Probed, named_models, refuse_repeats, run_probe
 from epitaxy.nn.statistics import Statistics
 from epitaxy.report.probe import write_probe
 from epitaxy.training.files import write_atomically
@@ -41,6 +41,7 @@ def probe(
     and SVG figures and ``index.html`` into ``out``; ``runs/probe-<target>-<run>`` unless told.
     Everything else is as ``epitaxy.evaluation.probes.run_probe`` says.
     """
+    refuse_repeats(repeats)
     models = named_models(from_)
     name, _ = parse_target(target)
     identity = {

@@ -47,6 +47,31 @@ def test_a_crystal_is_the_mean_of_its_atoms():
     torch.testing.assert_close(of_crystals(encoding, graph)[0], mean)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_a_pooled_readout_is_the_perceptron_of_what_was_pooled(pooling):
+    crystals = examples.low_symmetry_crystals()
+    encoding, graph = encoded(crystals)
+    head = ScalarHead(WIDTH, pooling=pooling, readout="pooled").double()
+    for place, found in enumerate(head(encoding, graph)):
+        own = encoding.nodes[crystals.crystal_of_atom == place]
+        pooled = own.mean(0) if pooling == "mean" else own.sum(0)
+        torch.testing.assert_close(found, head.perceptron(pooled))
+
+
+def test_a_pooled_mean_stays_in_a_supercell_and_a_pooled_sum_obeys_no_size_law():
+    crystals = examples.low_symmetry_crystals()
+    larger, sources = examples.supercell(crystals)
+    encoding, graph = encoded(crystals)
+    for pooling, extensive, factor in (("mean", False, 1.0), ("mean", True, 2.0)):
+        head = ScalarHead(WIDTH, pooling=pooling, extensive=extensive, readout="pooled").double()
+        repeated = head(*encoded(larger, encoding.nodes[sources]))
+        torch.testing.assert_close(repeated, factor * head(encoding, graph))
+    head = ScalarHead(WIDTH, pooling="sum", extensive=True, readout="pooled").double()
+    ratio = head(*encoded(larger, encoding.nodes[sources])) / head(encoding, graph)
+    assert ((ratio - 1.0).abs() > 1e-3).all()
+    assert ((ratio - 2.0).abs() > 1e-3).all()
+
+
 def test_hidden_layers_are_two_of_the_width_unless_told():
     assert ScalarHead(WIDTH).hidden == (WIDTH, WIDTH)
     assert len(ScalarHead(WIDTH, hidden=[]).perceptron) == 1
@@ -110,7 +135,7 @@ def test_a_level_other_than_the_crystal_has_nothing_to_pool():
     assert {name.split(".")[0] for name in head.state_dict()} == {"perceptron"}
 
 
-@pytest.mark.parametrize("wrong", [{"level": "bond"}, {"pooling": "max"}])
+@pytest.mark.parametrize("wrong", [{"level": "bond"}, {"pooling": "max"}, {"readout": "late"}])
 def test_a_wrong_choice_is_named(wrong):
     with pytest.raises((InputError, TypeCheckError), match=next(iter(wrong.values()))):
         ScalarHead(WIDTH, **wrong)

@@ -13,6 +13,9 @@ from epitaxy.objectives.contrastive import nt_xent, retrieval
 from epitaxy.testing.examples import low_symmetry_crystals, one_atom_crystals, rotation, turned
 from epitaxy.training.learner import Encoder
 from epitaxy.training.loader import seeded_generator
+from epitaxy.training.rank import Rank
+from epitaxy.training.recipe import load_recipe
+from epitaxy.training.train import train
 
 CUTOFF = 4.0
 
@@ -160,6 +163,31 @@ def test_the_same_seed_gives_the_same_view_and_another_seed_another(crystals):
 def test_a_batch_of_one_crystal_is_refused_and_named(crystals):
     with pytest.raises(InputError, match=rf"batch of one crystal \('{crystals.ids[0]}'\)"):
         Contrastive().view(crystals[:1], GraphBuilder(CUTOFF), seeded_generator(0))
+
+
+@pytest.mark.parametrize(
+    ("training", "held", "changes", "told"),
+    [
+        (40, 1, {}, r"a validation batch has 1 \(1 crystals .*: raise data\.validation, or"),
+        (40, 6, {"training.batch_size": 1}, r"training batch has 1: raise training\.batch_size\."),
+        (
+            40,
+            6,
+            {"training.atoms_per_batch": 1},
+            r"training batch has 1: raise training\.atoms_per_batch\.",
+        ),
+        (40, 6, {"training.batch_size": 2, "training.devices": 2}, r"or take fewer devices"),
+    ],
+)
+def test_batches_that_are_too_small_are_refused_before_the_first_step(
+    training, held, changes, told, crystals, tiny, tmp_path
+):
+    settings = {"backbone": tiny, "objectives": [{"name": "contrastive"}], **changes}
+    recipe = load_recipe("pretrain").altered(settings)
+    rank = Rank(0, 2) if "training.devices" in changes else Rank()
+    with pytest.raises(InputError, match=told):
+        train(recipe, crystals[:training], crystals[training:][:held], rank=rank, folder=tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_the_loss_falls_on_every_backbone(crystals, every_backbone, prepared, trained):

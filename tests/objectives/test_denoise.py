@@ -6,7 +6,8 @@ import torch
 
 from epitaxy.crystals.crystals import cat
 from epitaxy.crystals.exchange import from_ase
-from epitaxy.crystals.neighbors import build_graph
+from epitaxy.crystals.neighbors import GraphBuilder, build_graph
+from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError
 from epitaxy.objectives import Denoise
 from epitaxy.registry import build
@@ -131,6 +132,69 @@ def test_atoms_that_collide_are_told_before_the_training(crystals, tiny):
     with pytest.warns(RuntimeWarning, match=r"sigma = 1\.0 brings atoms of \d+% of the crystals"):
         Denoise(sigma=1.0).prepare(crystals, builder, seeded_generator(0))
     Denoise(sigma=0.1).prepare(crystals, builder, seeded_generator(0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"sigma": (0.8, 1.2)}, r"sigma = \(0\.8, 1\.2\) brings"),
+        ({"sigma": 0.4, "relative": True}, r"sigma = 0\.4 \(relative\) brings"),
+        ({"sigma": (0.01, 0.9), "relative": True}, r"sigma = \(0\.01, 0\.9\) \(relative\)"),
+    ],
+)
+def test_collisions_are_told_of_ranges_and_fractions_too(crystals, tiny, arguments, told):
+    builder = graph_builder(build("backbones", tiny), [Denoise()])
+    with pytest.warns(RuntimeWarning, match=told):
+        Denoise(**arguments).prepare(crystals, builder, seeded_generator(0))
+    low = arguments["sigma"][0] if isinstance(arguments["sigma"], tuple) else arguments["sigma"]
+    small = {**arguments, "sigma": (0.01 * low, 0.05 * low)}
+    Denoise(**small).prepare(crystals, builder, seeded_generator(0))
+
+
+def losses_of_a_turned_view(kind):
+    """Return the loss of fixed vectors, and of the same view and vectors turned together."""
+    crystals, objective = examples.low_symmetry_crystals(), Denoise(loss_kind=kind, smallest=1)
+    view = objective.view(crystals, GraphBuilder(4.0), seeded_generator(0))
+    labels = view.labels["way_back"].values
+    guess = torch.randn(labels.shape, generator=torch.Generator().manual_seed(1)).double()
+    losses = []
+    for matrix in (torch.eye(3, dtype=torch.float64), examples.rotation(3)):
+        turned = replace(view, labels={"way_back": Target(labels @ matrix.T, level="atom")})
+        head = torch.nn.Identity()
+        head.forward = lambda encoding, graph, matrix=matrix: guess @ matrix.T
+        losses.append(objective.loss(lambda graph, alter=None: None, head, turned)["loss"])
+    by_hand = torch.stack([(one @ one) ** 0.5 for one in guess - labels]).mean()
+    return losses, by_hand
+
+
+def test_the_norm_is_the_mean_length_and_does_not_turn_with_the_crystal():
+    (plain, turned), by_hand = losses_of_a_turned_view("norm")
+    torch.testing.assert_close(plain, by_hand)
+    torch.testing.assert_close(turned, plain)
+    (plain, turned), _ = losses_of_a_turned_view("l1")
+    assert abs(float(turned - plain)) > 1e-3 * float(plain)
+
+
+def test_a_vector_that_is_right_has_a_norm_with_a_finite_gradient(crystals, tiny):
+    """Of one-atom cells both the force and its label are exactly zero."""
+    lone = crystals[crystals.atom_counts == 1][:2]
+    backbone, objective, head, view = setup(
+        tiny, lone, mode="derivative", loss_kind="norm", smallest=2
+    )
+    zero = replace(view, labels={"way_back": Target(0.0 * view.labels["way_back"].values, "atom")})
+    clean = replace(zero, graphs=(build_graph(lone.to(dtype=torch.float64), 4.0),))
+    clean = replace(clean, labels={"way_back": Target(torch.zeros(2, 3).double(), "atom")})
+    for one in (zero, clean):
+        loss = objective.loss(Encoder(backbone), head, one)["loss"]
+        parameters = [*backbone.parameters(), *head.parameters()]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        assert all(torch.isfinite(g).all() for g in gradients if g is not None)
+
+
+def test_the_published_energy_reads_the_sum_of_the_atoms(crystals, tiny):
+    backbone = build("backbones", tiny)
+    assert Denoise.preset("published", mode="derivative").head(backbone).readout == "pooled"
+    assert Denoise(mode="derivative").head(backbone).readout == "atoms"
 
 
 def test_a_denoiser_learns_the_force_of_springs(tiny):

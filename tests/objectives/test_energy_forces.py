@@ -11,6 +11,7 @@ from epitaxy.errors import InputError, RecipeError
 from epitaxy.heads.potential import fit_references, unexplained_energy
 from epitaxy.objectives.energy_forces import EnergyForces
 from epitaxy.registry import build, validated
+from epitaxy.testing import examples
 from epitaxy.training.learner import Encoder
 from epitaxy.training.loader import seeded_generator
 
@@ -176,6 +177,43 @@ def test_what_it_cannot_use_is_a_clear_error(tiny, frames, prepared):
     odd = with_values(frames, "forces", lambda t: replace(t, unit="eV"))
     with pytest.raises(InputError, match="one cannot be converted into the other"):
         prepared(tiny, EnergyForces(), odd)
+
+
+def test_the_norm_of_forces_and_stresses_does_not_turn_with_the_crystal(tiny, frames, prepared):
+    """A network that predicts zero: the loss is the mean length of the labels."""
+
+    def loss(objective, crystals):
+        made = prepared(tiny, objective, crystals, torch.float64)
+        for weight in made[2].parameters():
+            weight.data.zero_()
+        return figures(made[1], made[0], made[2], made[3], crystals)["loss"].detach()
+
+    some = frames[:12].to(dtype=torch.float64)
+    matrix = examples.rotation(1)
+    forces, stress = (some.targets[name] for name in ("forces", "stress"))
+    turned = examples.turned(some, matrix).with_targets(
+        {
+            **some.targets,
+            "forces": forces.with_values(forces.values @ matrix.T),
+            "stress": stress.with_values(matrix @ stress.values @ matrix.T),
+        }
+    )
+    raw = EnergyForces(ratio=(0.0, 1.0, 0.0), loss_kind="norm", standardize=False)
+    lengths = torch.stack([(one @ one) ** 0.5 for one in forces.values])
+    torch.testing.assert_close(loss(raw, some), lengths.mean(), rtol=1e-6, atol=0)
+    for kind, same in (("norm", True), ("l1", False)):
+        balanced = EnergyForces(ratio=(0.0, 1.0, 1.0), loss_kind=kind)
+        before, after = loss(balanced, some), loss(balanced, turned)
+        assert (abs(float(after / before) - 1.0) < 1e-6) == same
+    size = (lengths.square().mean()) ** 0.5
+    scaled = loss(EnergyForces(ratio=(0.0, 1.0, 0.0), loss_kind="norm"), some)
+    torch.testing.assert_close(scaled, lengths.mean() / size, rtol=1e-6, atol=0)
+
+
+def test_a_network_that_fails_is_no_missing_label(tiny, frames, prepared):
+    backbone, objective, head, builder = prepared(tiny, EnergyForces(), frames)
+    next(head.parameters()).data.fill_(torch.nan)
+    assert bool(torch.isnan(figures(objective, backbone, head, builder, frames)["loss"]))
 
 
 def test_it_is_found_by_name():

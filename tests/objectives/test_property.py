@@ -50,6 +50,46 @@ def test_an_extensive_prediction_doubles_with_the_cell_and_an_intensive_one_stay
         torch.testing.assert_close(large, factor * small, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("pooling", [None, "mean"])
+def test_pooled_means_keep_the_size_laws(crystals, tiny, pooling):
+    one = crystals[3].with_targets({})
+    two = examples.supercell(one)[0]
+    for target, factor in (("energy", 2.0), ("formation_energy_per_atom", 1.0)):
+        backbone, builder, objective = prepared_for(
+            crystals, tiny, target=target, pooling=pooling, readout="pooled"
+        )
+        head = objective.head(backbone)
+        small = objective.predict(Encoder(backbone), head, builder(one))
+        large = objective.predict(Encoder(backbone), head, builder(two))
+        torch.testing.assert_close(large, factor * small, rtol=1e-4, atol=1e-4)
+
+
+def test_a_pooled_sum_is_learned_from_raw_totals_as_published(crystals, tiny):
+    """y = MLP(Σ h), and L is the mean of |y − t|: no division by the number of atoms anywhere."""
+    some = crystals[:8]
+    backbone, builder, objective = prepared_for(
+        some,
+        tiny,
+        target="energy",
+        pooling="sum",
+        readout="pooled",
+        standardize=False,
+        loss_kind="l1",
+    )
+    head = objective.head(backbone)
+    view = objective.view(some, builder, torch.Generator())
+    nodes = backbone(view.graphs[0]).nodes
+    sums = torch.zeros(8, nodes.shape[1]).index_add(0, some.crystal_of_atom, nodes)
+    by_hand = head.perceptron(sums).squeeze(-1)
+    predicted = objective.predict(Encoder(backbone), head, view.graphs[0])
+    torch.testing.assert_close(predicted, by_hand.double())
+    totals = some.target("energy").values
+    loss = objective.loss(Encoder(backbone), head, view)["loss"]
+    torch.testing.assert_close(loss, (by_hand - totals).abs().mean(), check_dtype=False)
+    scaled = prepared_for(some, tiny, target="energy", pooling="sum", readout="pooled")[2]
+    assert scaled.declaration["mean"] == pytest.approx(float(totals.double().mean()))
+
+
 @pytest.mark.parametrize("pooling", POOLINGS[1:])
 @pytest.mark.parametrize("target", ["energy", "formation_energy_per_atom"])
 def test_predictions_and_losses_of_every_pooling_belong_together(crystals, tiny, pooling, target):

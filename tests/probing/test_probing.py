@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from epitaxy import cli
 from epitaxy.backbones import MEGNet, TorchMDET
+from epitaxy.cli import representations as cli
 from epitaxy.crystals.arrow import write_parquet
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, RunFolderError
@@ -155,6 +155,18 @@ def test_what_cannot_be_probed_is_named(model, some):
     ):
         with pytest.raises(InputError, match=complaint):
             run_probe(*arguments, from_=model, **QUIET)
+    infinite = np.arange(40.0)
+    infinite[3] = np.inf
+    atoms = np.arange(float(some.atom_total))
+    for crystals, complaint in (
+        (labeled(some, infinite), rf"'label' is infinite in '{some.ids[3]}'"),
+        (labeled(some, np.full(40, 3.5)), r"'label' is 3\.5 in all 40 rows"),
+        (labeled(some, atoms, level="atom", extensive=True), "is of atoms and declared extensive"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            run_probe(crystals, "label", from_=model, **QUIET)
+    with pytest.raises(InputError, match="repeats = 0 is too few"):
+        run_probe(some, "bulk_modulus", from_=model, repeats=0, **QUIET)
     with pytest.raises(InputError, match="were trained on labels of 'bulk_modulus'"):
         run_probe(some, "bulk_modulus", from_=knowing, **QUIET)
     with pytest.raises(InputError, match="sine matrix is of whole crystals"):

@@ -23,6 +23,15 @@ def test_a_value_out_of_range_is_refused():
         parse_recipe({"training": {"learning_rate": -1}}, "mine.toml")
 
 
+def test_a_value_that_fits_no_alternative_is_told_once_with_all_of_them():
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("quickstart").altered({"training.devices": 0})
+    assert str(raised.value) == (
+        "the changes given: training.devices = 0 does not fit: input should be greater than 0, or "
+        "input should be 'auto'."
+    )
+
+
 def test_a_missing_recipe_lists_ours():
     with pytest.raises(RecipeError, match="Did you mean 'quickstart'"):
         load_recipe("quikstart")

@@ -227,6 +227,18 @@ def test_predictions_flag_what_the_model_has_not_seen(pretrained, crystals, tmp_
         ep.predict(model, crystals, strict=True)
 
 
+def test_bundled_is_the_crystals_of_the_package_in_predictions_too(monkeypatch, crystals, tiny):
+    from epitaxy.training import pretrain as room
+    from epitaxy.training.train import train as trained
+
+    monkeypatch.setattr(room, "bundled", lambda: crystals[:6])
+    recipe = load_recipe("finetune").altered(
+        {**SHORT, "backbone": tiny, "objectives": [{"name": "property", "target": "bulk_modulus"}]}
+    )
+    table = ep.predict(trained(recipe, crystals[:32]).model, "bundled")
+    assert list(table["id"]) == list(crystals.ids[:6])
+
+
 def test_squeezed_surroundings_are_flagged(pretrained, crystals):
     squeezed = crystals.with_targets({})
     squeezed = type(squeezed)(

@@ -77,17 +77,27 @@ class ProbeTask:
 
     @classmethod
     def of(cls, crystals: Crystals, name: str, pooling: Statistics | None = None) -> "ProbeTask":
-        """Return the task of a target; pooling is a sum for extensive targets, else a mean."""
+        """Return the task of a target; pooling is a sum for extensive targets, else a mean.
+
+        Raises InputError where the target is no single number, is of atoms and extensive, is
+        infinite somewhere, or has the same value everywhere.
+        """
         target = crystals.target(name)
         if target.values.ndim > 1:
             raise InputError(
                 f"'{name}' has {tuple(target.values.shape[1:])} numbers per {target.level}; "
                 "a probe predicts one."
             )
+        if target.level == "atom" and target.extensive:
+            raise InputError(
+                f"'{name}' is of atoms and declared extensive: what an atom has does not grow with "
+                "the cell. Declare it intensive."
+            )
         kept = target.present()
         owner = torch.arange(len(crystals))
         if target.level == "atom":
             owner = crystals.crystal_of_atom
+        _refuse_values(name, target.values[kept], [crystals.ids[int(row)] for row in owner[kept]])
         return cls(
             crystals=crystals,
             name=name,
@@ -166,3 +176,19 @@ class ProbeTask:
 
     def _whole(self, rows: Tensor) -> Representation:
         return Representation([rows[self.kept].numpy()], {WHOLE: (0,)})
+
+
+def _refuse_values(name: str, values: Tensor, ids: list[str]) -> None:
+    """Raise InputError where values are infinite, or all the same."""
+    infinite = torch.nonzero(torch.isinf(values)).flatten().tolist()
+    if infinite:
+        first = ", ".join(dict.fromkeys(f"'{ids[row]}'" for row in infinite[:5]))
+        raise InputError(
+            f"'{name}' is infinite in {first}{' …' if len(infinite) > 5 else ''}: correct these "
+            "values, or leave them empty."
+        )
+    if len(values) and bool((values == values[0]).all()):
+        raise InputError(
+            f"'{name}' is {float(values[0]):g} in all {len(values)} rows: there is nothing to tell "
+            "apart."
+        )

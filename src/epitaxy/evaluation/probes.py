@@ -100,9 +100,11 @@ def run_probe(
         draw: whether maps in two dimensions are made.
         seed: of folds and of untrained weights.
 
-    Raises InputError where the target is missing, is no single number, or was read in training by
-    one of the models, and where there are fewer crystals than folds.
+    Raises InputError where the target is missing, is no single finite number, is the same
+    everywhere, is of atoms and extensive, or was read in training by one of the models, and where
+    there are fewer crystals than folds.
     """
+    refuse_repeats(repeats)
     models = named_models(from_)
     name, _ = parse_target(target)
     _refuse_known_labels(models, name)
@@ -178,6 +180,12 @@ def named_models(from_: Ancestor | Sequence[Ancestor]) -> dict[str, Model]:
     if not models:
         raise InputError("a probe needs a model: name a run with --from.")
     return models
+
+
+def refuse_repeats(repeats: int) -> None:
+    """Raise InputError where nothing would be done."""
+    if repeats < 1:
+        raise InputError(f"a probe is repeated at least once: repeats = {repeats} is too few.")
 
 
 def untrained_twin(backbone: Backbone, seed: int) -> Backbone:

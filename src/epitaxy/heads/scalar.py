@@ -11,9 +11,10 @@ from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
 from epitaxy.errors import InputError
 from epitaxy.nn.perceptron import Perceptron
-from epitaxy.nn.pooling import READERS, Pooling, pool
+from epitaxy.nn.pooling import READERS, Additive, Pooling, pool
 
 HeadLevel = Literal["crystal", "atom", "edge"]
+Readout = Literal["atoms", "pooled"]
 
 
 @runtime_checkable
@@ -38,6 +39,10 @@ class ScalarHead(nn.Module):
     ``extensive`` multiplies what stays by the number of atoms: it doubles then. It is one for all
     outputs, or one for each.
 
+    With ``readout="pooled"`` means and sums are pooled ahead of the perceptron too. A mean stays
+    then, as above; y = MLP(Σ_i x_i), as published in doi 10.1039/d3dd00214d and arXiv:2503.01227,
+    neither stays nor doubles when the cell does, and ``extensive`` has no say in it.
+
     ``width`` is the backbone's, or its ``edge_width`` at level ``"edge"``. ``hidden`` are the
     widths of the perceptron's hidden layers; two of ``width`` unless told, none for a linear head.
     At the start all its biases are zero, however few inputs a layer has.
@@ -51,13 +56,16 @@ class ScalarHead(nn.Module):
         level: HeadLevel = "crystal",
         pooling: Pooling = "mean",
         extensive: bool | Sequence[bool] = False,
+        readout: Readout = "atoms",
     ) -> None:
         super().__init__()
-        for what, given, known in (("level", level, HeadLevel), ("pooling", pooling, Pooling)):
+        asked = ("level", level, HeadLevel), ("pooling", pooling, Pooling)
+        for what, given, known in (*asked, ("readout", readout, Readout)):
             if given not in get_args(known):
                 choices = "', '".join(get_args(known))
                 raise InputError(f"a head's {what} is one of '{choices}', not '{given}'.")
         self.width, self.outputs, self.level, self.pooling = width, outputs, level, pooling
+        self.readout = readout
         self.extensive = extensive if isinstance(extensive, bool) else tuple(extensive)
         self.hidden = (width, width) if hidden is None else tuple(hidden)
         read_first = level == "crystal" and pooling in READERS
@@ -72,13 +80,15 @@ class ScalarHead(nn.Module):
         if self.level == "atom":
             return self.perceptron(encoding.nodes)
         crystals = graph.crystals
-        if self.reader is None:
-            of_atoms = self.perceptron(encoding.nodes)
-            of_crystals = pool(of_atoms, crystals, "sum" if self.pooling == "sum" else "mean")
-        else:
+        additive: Additive = "sum" if self.pooling == "sum" else "mean"
+        if self.reader is not None:
             of_crystals = self.perceptron(
                 self.reader(encoding.nodes, crystals.crystal_of_atom, crystals.atom_counts)
             )
+        elif self.readout == "pooled":
+            of_crystals = self.perceptron(pool(encoding.nodes, crystals, additive))
+        else:
+            of_crystals = pool(self.perceptron(encoding.nodes), crystals, additive)
         return (
             of_crystals if self.pooling == "sum" else grown(of_crystals, crystals, self.extensive)
         )

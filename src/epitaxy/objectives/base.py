@@ -78,10 +78,12 @@ class Objective(Component):
     Class attributes:
         chance: whether two views of the same crystals differ (noise, masks).
         derivatives: whether positions and strain must be leaves.
+        fewest: crystals that a batch must have at least.
     """
 
     chance: ClassVar[bool] = True
     derivatives: ClassVar[bool] = False
+    fewest: ClassVar[int] = 1
     fitted: Mapping[str, Any] | None = None
 
     @property

@@ -61,6 +61,7 @@ class Contrastive(Objective):
     positive_below: bool = True
 
     chance: ClassVar[bool] = True
+    fewest: ClassVar[int] = 2
 
     def view(
         self, crystals: Crystals, build_graph: GraphBuilder, generator: torch.Generator

@@ -19,7 +19,7 @@ from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError
 from epitaxy.heads.bond_vector import BondVectorHead
 from epitaxy.heads.potential import energy_forces_stress
-from epitaxy.heads.scalar import ScalarHead
+from epitaxy.heads.scalar import Readout, ScalarHead
 from epitaxy.heads.vector import VectorHead
 from epitaxy.objectives.base import Encode, Objective, View
 
@@ -46,8 +46,9 @@ class Denoise(Objective):
     the strained cell. It shows the network crystals that are not at their equilibrium volume.
 
     The preset ``published`` is the published code: L = mean of |f_i − u_i|, where the label is the
-    displacement itself, in Å, ū stays in it, −∂E/∂x points along it, and no cell is enlarged.
-    Cells of one atom are skipped, which the code leaves out of its data. ``sigma`` is 0.1 Å there.
+    displacement itself, in Å, ū stays in it, −∂E/∂x points along it, E reads the sum of the
+    atoms' representations, and no cell is enlarged. Cells of one atom are skipped, which the code
+    leaves out of its data. ``sigma`` is 0.1 Å there.
 
     ``prepare`` moves some crystals once and warns if atoms come within 0.5 Å of each other in more
     than one crystal of a hundred: such a σ teaches of collisions.
@@ -62,7 +63,11 @@ class Denoise(Objective):
         label: ``"way_back"``, −(u − ū) / σ, or ``"displacement"``, u − ū in Å.
         centered: whether ū is taken off; where not, it is 0 in all of these equations.
         smallest: cells with fewer atoms are doubled until they have as many; 1 for never.
-        loss_kind: ``"l1"`` or ``"l2"``.
+        loss_kind: ``"l1"`` or ``"l2"``, the means of absolute values or squares of x, y and z, or
+            ``"norm"``, the mean over atoms of the lengths |f_i − t_i|₂, t the label. ``"l1"``
+            depends a little on how the crystal lies in space, the others do not.
+        readout: of ``mode="derivative"``, E = Σ_i MLP(h_i) (``"atoms"``) or E = MLP(Σ_i h_i)
+            (``"pooled"``), which does not double when the cell does.
     """
 
     mode: Literal["head", "derivative"] = "head"
@@ -72,7 +77,8 @@ class Denoise(Objective):
     label: Literal["way_back", "displacement"] = "way_back"
     centered: bool = True
     smallest: Annotated[int, Ge(1)] = 4
-    loss_kind: Literal["l1", "l2"] = "l1"
+    loss_kind: Literal["l1", "l2", "norm"] = "l1"
+    readout: Readout = "atoms"
 
     chance: ClassVar[bool] = True
     presets: ClassVar[dict] = {
@@ -83,6 +89,7 @@ class Denoise(Objective):
             "centered": False,
             "smallest": 1,
             "loss_kind": "l1",
+            "readout": "pooled",
         },
     }
 
@@ -146,7 +153,7 @@ class Denoise(Objective):
     def head(self, backbone: Backbone) -> nn.Module:
         """Return a vector head that suits the backbone, or a scalar one to be differentiated."""
         if self.mode == "derivative":
-            return ScalarHead(width=backbone.width, level="crystal", pooling="sum")
+            return ScalarHead(width=backbone.width, pooling="sum", readout=self.readout)
         if backbone.has_vectors:
             return VectorHead(backbone.width)
         return BondVectorHead(backbone.width, backbone.edge_width, backbone.cutoff)
@@ -157,7 +164,10 @@ class Denoise(Objective):
         find = self._by_derivative if self.mode == "derivative" else self._by_head
         error = find(encode, head, view.graphs[0]) - wanted
         explained = 1.0 - (error.detach() ** 2).mean() / (wanted**2).mean().clamp(min=1e-12)
-        loss = error.abs().mean() if self.loss_kind == "l1" else (error**2).mean()
+        if self.loss_kind == "norm":
+            loss = torch.linalg.vector_norm(error, dim=-1).mean()
+        else:
+            loss = error.abs().mean() if self.loss_kind == "l1" else (error**2).mean()
         return {"loss": loss, "explained": explained}
 
     def _by_head(self, encode: Encode, head: nn.Module, graph: Graph) -> Tensor:

@@ -57,7 +57,10 @@ class EnergyForces(Objective):
         moments: name of a target with the magnetic moment of every atom, or None. Its size is
             learned, from the atom's representation; the sign is a convention.
         moments_weight: weight of that term, beside the others' sum of one.
-        loss_kind: ``"l1"``, ``"l2"`` or ``"huber"``.
+        loss_kind: ``"l1"``, ``"l2"`` or ``"huber"``, means over components, or ``"norm"``: the
+            mean over atoms of |f_i − t_i|₂, over crystals of the Frobenius norm of the stress's
+            error, and of |E − t_E|. It does not depend on how the crystal lies in space, as
+            ``"l1"`` and ``"huber"`` do; a label's size is that of its length then.
         references: whether the elements' energies are taken off first.
         per_atom: whether L_E compares energies per atom, not of the cell.
         standardize: whether each term is divided by the size of its labels.
@@ -69,7 +72,7 @@ class EnergyForces(Objective):
     stress: str = "stress"
     moments: str | None = None
     moments_weight: Weight = 0.1
-    loss_kind: Literal["l1", "l2", "huber"] = "l1"
+    loss_kind: Literal["l1", "l2", "huber", "norm"] = "l1"
     references: bool = True
     per_atom: bool = True
     standardize: bool = True
@@ -187,17 +190,25 @@ class EnergyForces(Objective):
             if term == "energy" and self.per_atom:
                 sizes = graph.crystals.atom_counts
                 values, wanted = values / sizes, wanted / sizes
+            if term == "stress":  # a network that fails must not look like a missing label
+                wanted = torch.where(graph.crystals.pbc.all(1)[:, None, None], wanted, torch.nan)
             own, figures[term] = self._term(values, wanted.to(values.dtype), term)
             loss = loss + weights[term] / total * own
         return {"loss": loss, **figures}
 
     def _term(self, values: Tensor, wanted: Tensor, term: str) -> tuple[Tensor, Tensor]:
         """Return the loss over the labels that are there, and their mean absolute error."""
-        there = torch.isfinite(wanted) & torch.isfinite(values)
+        there = torch.isfinite(wanted)
         error = torch.where(there, values - wanted, 0.0)
         count = there.sum().clamp(min=1)
         scaled = error / (self.scales[term] if self.standardize else 1.0)
-        loss = _LOSSES[self.loss_kind](scaled, torch.zeros_like(scaled), reduction="sum") / count
+        if self.loss_kind == "norm":
+            loss = _mean_length(scaled, there)
+            if self.standardize:
+                loss = loss / scaled[0].numel() ** 0.5
+        else:
+            summed = _LOSSES[self.loss_kind](scaled, torch.zeros_like(scaled), reduction="sum")
+            loss = summed / count
         return loss, error.detach().abs().sum() / there.sum()
 
     def _labels(self, crystals: Crystals) -> dict[str, Target]:
@@ -235,6 +246,13 @@ def _sums(of_atoms: Tensor, crystals: Crystals) -> Tensor:
     """Return sums over each crystal's atoms, shape (crystals,)."""
     zeros = of_atoms.new_zeros(len(crystals))
     return zeros.index_add(0, crystals.crystal_of_atom, of_atoms)
+
+
+def _mean_length(errors: Tensor, there: Tensor) -> Tensor:
+    """Return the mean of the rows' lengths, over the rows of which every component is there."""
+    whole = there.reshape(len(there), -1).all(-1)
+    lengths = torch.linalg.vector_norm(errors.reshape(len(errors), -1), dim=-1)
+    return torch.where(whole, lengths, 0.0).sum() / whole.sum().clamp(min=1)
 
 
 def _size(values: Tensor, crystals: Crystals, name: str) -> float:

@@ -17,7 +17,7 @@ from epitaxy.crystals.neighbors import GraphBuilder
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, RecipeError
 from epitaxy.heads.joined import JoinedHead
-from epitaxy.heads.scalar import ScalarHead
+from epitaxy.heads.scalar import Readout, ScalarHead
 from epitaxy.nn.classes import accuracies, cross_entropy
 from epitaxy.nn.pooling import Pooling
 from epitaxy.objectives.base import Encode, Objective, View
@@ -55,6 +55,12 @@ class Property(Objective):
             ``"cumulants"``; ``"set2set_joined"`` reads edges and state too. None takes the sum
             where all targets are extensive and the mean where one is not. All keep the size laws of
             the targets but ``"sum"``, whose predictions always grow with the cell.
+        readout: whether means and sums are of the head's outputs for the atoms (``"atoms"``) or,
+            ahead of the head, of the atoms' representations (``"pooled"``), as the other poolings
+            always are. ``"pooled"`` keeps the size laws of the targets too, but for
+            ``pooling="sum"``, as published in arXiv:2503.01227: there y = m + s o is the value of
+            the cell, whatever the target, it depends on the choice of cell in no simple way, and
+            the loss is that of raw totals, not of values per atom. None means the mean then.
         standardize: whether targets of a regression are brought to mean zero and variance one.
         hidden: widths of the head's hidden layers; None takes two of the backbone's width.
         task: ``"regression"``, or ``"classification"`` of whole numbers 0, 1, …, K − 1.
@@ -66,6 +72,7 @@ class Property(Objective):
     target: str | tuple[str, ...] = ""
     loss_kind: Literal["l1", "l2", "huber"] = "l1"
     pooling: Pooling | Literal["set2set_joined"] | None = None
+    readout: Readout = "atoms"
     standardize: bool = True
     hidden: tuple[int, ...] | None = None
     task: Task = "regression"
@@ -129,7 +136,7 @@ class Property(Objective):
             told = ", ".join(f"'{name}' of {level}s" for name, level in levels.items())
             raise InputError(f"the targets of one 'property' must be of one level: {told}.")
         growing = all(target.extensive for target in read.values())
-        pooling = self.pooling or ("sum" if growing else "mean")
+        pooling = self.pooling or ("sum" if growing and self.readout == "atoms" else "mean")
         fit = self._classes_of if self.task == "classification" else self._scale_of
         found = {
             name: {
@@ -173,6 +180,7 @@ class Property(Objective):
             level=declared["level"],
             pooling=declared["pooling"] if declared["level"] == "crystal" else "mean",
             extensive=extensive,
+            readout=self.readout,
         )
 
     def loss(self, encode: Encode, head: nn.Module, view: View) -> dict[str, Tensor]:
@@ -246,7 +254,7 @@ class Property(Objective):
     ) -> dict[str, Any]:
         values, present = target.values.double(), target.present()
         _refuse_nothing(name, target, crystals)
-        if _per_atom(target.level, target.extensive, pooling):
+        if self._per_atom(target.level, target.extensive, pooling):
             values = values / crystals.atom_counts
         mean, std = values[present].mean(), values[present].std(unbiased=False)
         if not self.standardize:
@@ -316,9 +324,15 @@ class Property(Objective):
 
     def _sizes(self, name: str, crystals: Crystals) -> Tensor | float:
         declared = self.declarations[name]
-        if _per_atom(declared["level"], declared["extensive"], declared["pooling"]):
+        if self._per_atom(declared["level"], declared["extensive"], declared["pooling"]):
             return crystals.atom_counts
         return 1.0
+
+    def _per_atom(self, level: str, extensive: bool, pooling: str) -> bool:
+        """Return whether the head's output is the number of atoms times what is learned."""
+        if pooling == "sum" and self.readout == "pooled":
+            return False
+        return level == "crystal" and (extensive or pooling == "sum")
 
 
 def _loss_of_classes(logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
@@ -329,11 +343,6 @@ def _loss_of_classes(logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         "accuracy": plain,
         "balanced_accuracy": balanced,
     }
-
-
-def _per_atom(level: str, extensive: bool, pooling: str) -> bool:
-    """Return whether the head's output is the number of atoms times what is learned."""
-    return level == "crystal" and (extensive or pooling == "sum")
 
 
 def _outputs(declared: Mapping[str, Any]) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 from epitaxy.errors import TrainingError
 from epitaxy.objectives.base import View
 from epitaxy.training.files import write_atomically
-from epitaxy.training.learner import label_counts
+from epitaxy.training.learner import NotFiniteError, label_counts
 from epitaxy.training.rank import Rank
 
 RESUME_FILE = "resume.ckpt"
@@ -36,9 +36,9 @@ class History(Callback):
     """One row of figures per epoch and split, kept in memory and in ``metrics.jsonl``.
 
     An objective's figures are means over the batches of all ranks, each weighted by its labels (a
-    NaN says that there is none), and ``loss`` is the weighted sum of the objectives' own, so every
-    rank has the same rows. Besides there is ``gradient_norm``, the length of the gradient before
-    it is clipped.
+    NaN says that there is none), and ``loss`` is the sum by which epochs are judged (see
+    ``Learner.judged``), so every rank has the same rows. Besides there is ``gradient_norm``, the
+    length of the gradient before it is clipped.
     """
 
     def __init__(self, folder: Path | None, steps_per_epoch: int, rank: Rank) -> None:
@@ -46,21 +46,14 @@ class History(Callback):
         self.rows: list[dict[str, Any]] = []
         self._train, self._validation = Means(rank), Means(rank)
         self._began = time.monotonic()
-        self._gradient_norm = torch.zeros(())
-
-    def on_before_optimizer_step(
-        self, trainer: Trainer, learner: LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
-        """Measure the gradient, which is not clipped yet."""
-        gradients = [p.grad for p in learner.parameters() if p.grad is not None]
-        self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
 
     def on_train_batch_end(
         self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the step's figures; close the row when the epoch is complete."""
         self._train.add(learner, outputs, batch)
-        self._train.add(learner, {"gradient_norm": self._gradient_norm}, batch)
+        norm = {"gradient_norm": learner.gradient_norm}
+        self._train.add(learner, norm, batch)  # type: ignore[arg-type]
         if trainer.global_step % self.steps_per_epoch == 0:
             seconds = time.monotonic() - self._began
             row = self._train.row(learner)
@@ -145,10 +138,8 @@ class Means:
         """Return the means; figures without any weight are left out."""
         totals = {name: self.rank.total(pair) for name, pair in self.sums.items()}
         means = {name: float(pair[0] / pair[1]) for name, pair in totals.items() if float(pair[1])}
-        own = [f"{name}/loss" for name in learner.names]  # type: ignore[union-attr]
-        if all(name in means for name in own):
-            weighted = zip(learner.weights, own, strict=True)  # type: ignore[arg-type]
-            means["loss"] = sum(weight * means[name] for weight, name in weighted)
+        if any(f"{name}/loss" in means for name in learner.names):  # type: ignore[union-attr]
+            means["loss"] = float(learner.judged(means))  # type: ignore[operator]
         return means
 
     def state(self) -> dict[str, list[float]]:
@@ -177,7 +168,7 @@ class BestWeights(Callback):
         """Compare the row that the history has just closed."""
         row = self.history.last("validation")
         if not math.isfinite(row["loss"]):
-            raise TrainingError(
+            raise NotFiniteError(
                 f"the validation loss became {row['loss']} in epoch {row['epoch']}: lower the "
                 "learning rate, or look at the validation crystals."
             )
@@ -214,7 +205,7 @@ class KeepEpochs(Callback):
         self,
         epochs: Sequence[int],
         steps_per_epoch: int,
-        save: Callable[[LightningModule, int], None],
+        save: Callable[[LightningModule, int], Path | None],
     ) -> None:
         self.epochs, self.steps_per_epoch, self.save = set(epochs), steps_per_epoch, save
 

@@ -6,9 +6,9 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ from epitaxy.training.callbacks import (
     ResumeState,
 )
 from epitaxy.training.files import AtomicCheckpointIO
-from epitaxy.training.learner import Learner
+from epitaxy.training.learner import Learner, NotFiniteError
 from epitaxy.training.loader import Views, training_loader
 from epitaxy.training.memory import freed_memory_kept
+from epitaxy.training.plateau import FallsOnPlateau
 from epitaxy.training.rank import Rank
 from epitaxy.training.recipe import TrainingPlan
+from epitaxy.training.skipped import SkippedCrystals
 
 # Messages of the trainer that say nothing to our users: batches are made by us on purpose.
 _KNOWN_WARNINGS = (
@@ -59,12 +61,14 @@ class Fitted:
         best_epoch: the epoch whose weights the learner now has.
         best_loss: the validation loss there; NaN without validation.
         seconds: wall time of this process's part.
+        skipped: objective → ids of crystals that it could make nothing of.
     """
 
     rows: list[dict[str, Any]]
     best_epoch: int
     best_loss: float
     seconds: float
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def fit(
@@ -74,13 +78,16 @@ def fit(
     plan: TrainingPlan,
     folder: Path | None = None,
     label: str | None = None,
-    keep: Callable[[LightningModule, int], None] | None = None,
+    keep: Callable[[LightningModule, int], Path | None] | None = None,
 ) -> Fitted:
     """Train; the learner ends with the weights of the lowest validation loss.
 
     With a folder, the state for resuming is kept there, and a state found there is gone on from.
     With a label, progress is printed under it. All epochs are one pass of the trainer over
     ``epochs × per_epoch`` steps, so a run resumes at any step in the same way.
+
+    ``keep`` writes a checkpoint of an epoch and returns its place. Where a loss is not finite, the
+    best weights so far are kept by it, and NotFiniteError says so.
     """
     began = time.monotonic()
     per_epoch = train.plan.per_epoch
@@ -88,7 +95,11 @@ def fit(
     rank = learner.rank
     history = History(folder, per_epoch, rank)
     best = BestWeights(history, plan.patience)
-    callbacks: list[Callback] = [history, best]
+    ids = [*train.crystals.ids, *(validation.crystals.ids if validation is not None else ())]
+    skipped = SkippedCrystals(ids, rank)
+    callbacks: list[Callback] = [history, best, skipped]
+    if plan.schedule == "plateau":
+        callbacks.append(FallsOnPlateau(history, plan, validation is not None))
     if plan.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=plan.ema))
     if keep is not None and plan.keep_epochs:
@@ -102,15 +113,18 @@ def fit(
         state = folder / RESUME_FILE if folder is not None else None
         resumed = state is not None and state.is_file()
         start = _step_of(state) if resumed else 0  # type: ignore[arg-type]
-        trainer.fit(
-            learner,
-            training_loader(train, start, per_epoch * plan.epochs, plan.workers),
-            None
-            if validation is None
-            else training_loader(validation, 0, validation.plan.per_epoch, 0),
-            ckpt_path=state if resumed else None,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                learner,
+                training_loader(train, start, per_epoch * plan.epochs, plan.workers),
+                None
+                if validation is None
+                else training_loader(validation, 0, validation.plan.per_epoch, 0),
+                ckpt_path=state if resumed else None,
+                weights_only=True,
+            )
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{error} {_kept(learner, best, keep)}") from None
         _end_runs(trainer)
     if best.weights:
         learner.load_state_dict(best.weights)
@@ -119,7 +133,22 @@ def fit(
         best_epoch=best.epoch if best.weights else plan.epochs,
         best_loss=best.loss if best.weights else float("nan"),
         seconds=time.monotonic() - began,
+        skipped=skipped.found,
     )
+
+
+def _kept(
+    learner: Learner,
+    best: BestWeights,
+    keep: Callable[[LightningModule, int], Path | None] | None,
+) -> str:
+    """Write the best weights so far, and say where they are."""
+    if not best.weights:
+        return "No epoch had been validated before: there are no weights to keep."
+    learner.load_state_dict(best.weights)
+    place = None if keep is None else keep(learner, best.epoch)
+    where = "in no folder, and lost" if place is None else f"in {place}"
+    return f"The best weights until then, of epoch {best.epoch}, are {where}."
 
 
 @contextmanager

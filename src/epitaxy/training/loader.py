@@ -13,8 +13,11 @@ from epitaxy.backbones.base import Backbone
 from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.crystals.graph import Graph
 from epitaxy.crystals.neighbors import GraphBuilder
+from epitaxy.errors import InputError
 from epitaxy.objectives.base import Objective, View
+from epitaxy.registry import name_of
 from epitaxy.training.rank import Rank
+from epitaxy.training.recipe import TrainingPlan
 
 ATOMS_AT_ONCE = 2000  # whose views are made at once when they are all kept
 
@@ -47,6 +50,12 @@ class BatchPlan:
         if self.atoms_per_batch is None:
             return max(1, -(-len(self.atom_counts) // self.batch_size))
         return max(1, int(self._loads().sum()) // self.atoms_per_batch)
+
+    def fewest(self, epochs: int) -> int:
+        """Return the fewest crystals of a batch in so many epochs."""
+        # batches of equal crystal counts are equally large in every epoch
+        several = range(epochs if self.shuffle and self.atoms_per_batch is not None else 1)
+        return min(len(batch) for epoch in several for batch in self._cut(epoch))
 
     def crystals_of(self, step: int) -> Int[Tensor, " batch"]:
         """Return the indices of the crystals of a step, counted from the first epoch on."""
@@ -154,6 +163,31 @@ def training_loader(views: Views, start: int, total: int, workers: int) -> DataL
 def graph_builder(backbone: Backbone, objectives: Sequence[Objective]) -> GraphBuilder:
     """Return the backbone's graph builder, reaching as far as any objective's labels."""
     return backbone.graph_builder(max((objective.reach for objective in objectives), default=0.0))
+
+
+def refuse_small_batches(
+    objectives: Sequence[Objective], plan: TrainingPlan, training: Views, held: Views | None
+) -> None:
+    """Raise InputError where a batch has fewer crystals than an objective needs at once."""
+    for one in objectives:
+        if one.fewest == 1:
+            continue
+        needs = f"'{name_of(one)}' needs batches of {one.fewest} crystals or more"
+        key = "atoms_per_batch" if plan.atoms_per_batch is not None else "batch_size"
+        shared = f", shared by {training.rank.of} devices" if training.rank.of > 1 else ""
+        fewest = training.plan.fewest(plan.epochs)
+        if fewest // training.rank.of < one.fewest:
+            raise InputError(
+                f"{needs}, and a training batch has {fewest}{shared}: raise training.{key}"
+                f"{' or take fewer devices' if shared else ''}."
+            )
+        if held is not None and held.plan.fewest(1) // training.rank.of < one.fewest:
+            count, fewest = len(held.crystals), held.plan.fewest(1)
+            key = f"training.{key} or data.validation" if count > fewest else "data.validation"
+            raise InputError(
+                f"{needs}, and a validation batch has {fewest}{shared} ({count} crystals are kept "
+                f"aside): raise {key}, or set data.validation = 0 to keep none aside."
+            )
 
 
 def _select(views: tuple[View, ...], chosen: Tensor) -> tuple[View, ...]:

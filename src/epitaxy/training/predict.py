@@ -15,6 +15,7 @@ from epitaxy.objectives.property import Property
 from epitaxy.training.checkpoint import Model
 from epitaxy.training.finetune import Ancestor, as_model
 from epitaxy.training.learner import Encoder
+from epitaxy.training.pretrain import bundled_or
 
 ATOMS_AT_ONCE = 4000
 
@@ -27,9 +28,9 @@ def predict(model: Ancestor, data: Any, *, strict: bool = False) -> pd.DataFrame
     ``probability`` after it is that class's.
 
     ``flag`` is empty, or says which element or surroundings the training data did not hold.
-    ``data`` is anything that ``read_crystals`` reads; what could not be read is said in
-    ``table.attrs["report"]`` and on the standard error. With ``strict``, crystals that cannot be
-    read and crystals with a flag are an InputError.
+    ``data`` is anything that ``read_crystals`` reads, or ``"bundled"``; what could not be read is
+    said in ``table.attrs["report"]`` and on the standard error. With ``strict``, crystals that
+    cannot be read and crystals with a flag are an InputError.
     """
     loaded = as_model(model)
     if loaded is None:
@@ -39,7 +40,7 @@ def predict(model: Ancestor, data: Any, *, strict: bool = False) -> pd.DataFrame
             f"the model '{loaded.name}' predicts no property: it is pre-trained only. Fine-tune it "
             "first."
         )
-    crystals, report = read_with_report(data, targets=(), strict=strict)
+    crystals, report = read_with_report(bundled_or(data), targets=(), strict=strict)
     crystals = crystals.with_targets({})
     if report.skipped:
         print(report.summary(), file=sys.stderr)

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,6 +37,24 @@ class DataPlan(Section):
     limit: Positive | None = None
 
 
+class Plateau(Section):
+    """When the learning rate falls under ``schedule = "plateau"``, judged once an epoch.
+
+    Attributes:
+        factor: what the rate is multiplied by.
+        patience: so many epochs without a lower loss are put up with; the next lets the rate fall.
+        threshold: a loss is lower if it is so by this fraction of the lowest.
+        lowest: the rate does not fall below.
+        loss: the one that is watched, ``"train"`` or ``"validation"``.
+    """
+
+    factor: Annotated[float, Gt(0), Lt(1)] = 0.8
+    patience: Annotated[int, Ge(0)] = 10
+    threshold: Annotated[float, Ge(0), Lt(1)] = 2e-4
+    lowest: Annotated[float, Ge(0)] = 1e-6
+    loss: Literal["train", "validation"] = "train"
+
+
 class TrainingPlan(Section):
     """How long, how fast, and what is kept.
 
@@ -45,7 +63,11 @@ class TrainingPlan(Section):
         batch_size: crystals per step; ``atoms_per_batch``, if given, takes its place.
         learning_rate: the largest one that the schedule reaches.
         encoder_rate: the backbone's learning rate, as a multiple of the head's.
-        schedule: ``"one_cycle"``, ``"cosine"`` (after a linear warm-up), ``"constant"``.
+        weights: of several objectives in their sum: ``"given"``, or ``"learned"`` besides, by
+            which each is divided by the size of its own loss (see ``Learner``).
+        schedule: ``"one_cycle"``, ``"cosine"`` (after a linear warm-up), ``"constant"``, or
+            ``"plateau"``, which falls when a loss does not any more.
+        plateau: how, for that schedule.
         warmup: fraction of the steps over which the rate rises.
         clip: largest gradient norm; None for no clipping.
         ema: decay of an exponential moving average of the weights; None for none.
@@ -67,7 +89,9 @@ class TrainingPlan(Section):
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     encoder_rate: Annotated[float, Gt(0)] = 1.0
     weight_decay: Annotated[float, Ge(0)] = 0.01
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    weights: Literal["given", "learned"] = "given"
+    schedule: Literal["one_cycle", "cosine", "constant", "plateau"] = "one_cycle"
+    plateau: Plateau = Field(default_factory=Plateau)
     warmup: Fraction = 0.3
     clip: Annotated[float, Gt(0)] | None = 10.0
     ema: Fraction | None = None
@@ -158,8 +182,9 @@ def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
 
 
 def explain_problems(error: ValidationError, model: type[BaseModel], origin: str) -> str:
-    """Return one sentence for every problem that pydantic found."""
-    lines = []
+    """Return one sentence for every key that pydantic found a problem with."""
+    lines: list[str] = []
+    misfits: dict[str, tuple[Any, list[str]]] = {}  # key → its value, and what it could be
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
@@ -170,8 +195,10 @@ def explain_problems(error: ValidationError, model: type[BaseModel], origin: str
         elif problem["type"] == "missing":
             lines.append(f"{origin}: the key '{where}' is missing.")
         else:
-            reason = problem["msg"].lower()
-            lines.append(f"{origin}: {where} = {problem['input']!r} does not fit: {reason}.")
+            key = _key_of(model, problem["loc"])
+            misfits.setdefault(key, (problem["input"], []))[1].append(problem["msg"].lower())
+    for key, (value, reasons) in misfits.items():
+        lines.append(f"{origin}: {key} = {value!r} does not fit: {', or '.join(reasons)}.")
     return "\n".join(lines)
 
 
@@ -181,6 +208,26 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
         if field is not None and isinstance(field.annotation, type):
             model = field.annotation
     return list(model.model_fields)
+
+
+def _key_of(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """Return the key that a problem is about, without the alternatives that were tried for it."""
+    kept: list[str] = []
+    fields: Mapping[str, Any] = model.model_fields
+    for part in location:
+        if isinstance(part, str) and part not in fields:
+            break
+        kept.append(str(part))
+        if isinstance(part, str):
+            fields = _fields_within(fields[part].annotation)
+    return ".".join(kept)
+
+
+def _fields_within(kind: Any) -> Mapping[str, Any]:
+    """Return the fields of the sections that a type is made of: a section, or several of them."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_fields
+    return {name: field for one in get_args(kind) for name, field in _fields_within(one).items()}
 
 
 def _step_into(place: Any, part: str, key: str) -> Any:

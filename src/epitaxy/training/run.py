@@ -90,11 +90,17 @@ class RunFolder:
         current = {**_as_json(self.identity), **(more or {}), "versions": versions()}
         write_json(self.path / MANIFEST_FILE, {**manifest, **current, "status": "running"})
 
-    def end(self, seconds: float, report: str) -> None:
-        """Write the manifest of a finished run and drop its resume state."""
+    def end(self, seconds: float, report: str, more: Mapping[str, Any] | None = None) -> None:
+        """Write the manifest of a finished run, with ``more``, and drop its resume state."""
         manifest = _read_manifest(self.path) or {}
         total = round(manifest.get("seconds", 0.0) + seconds, 2)
-        closing = {"status": "finished", "ended": _now(), "seconds": total, "report": report}
+        closing = {
+            "status": "finished",
+            "ended": _now(),
+            "seconds": total,
+            "report": report,
+            **(more or {}),
+        }
         write_json(self.path / MANIFEST_FILE, {**manifest, **closing})
         (self.path / RESUME_FILE).unlink(missing_ok=True)
 

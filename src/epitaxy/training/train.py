@@ -1,6 +1,7 @@
 """From crystals and a recipe to a model, in memory: what pre-training and fine-tuning share."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,13 @@ from epitaxy.training.checkpoint import Model, save_model
 from epitaxy.training.coverage import Coverage
 from epitaxy.training.fit import Fitted, fit
 from epitaxy.training.learner import Learner
-from epitaxy.training.loader import BatchPlan, Views, graph_builder, seeded_generator
+from epitaxy.training.loader import (
+    BatchPlan,
+    Views,
+    graph_builder,
+    refuse_small_batches,
+    seeded_generator,
+)
 from epitaxy.training.processes import devices_here, in_processes
 from epitaxy.training.rank import Rank
 from epitaxy.training.recipe import Recipe
@@ -107,6 +114,7 @@ def train(
     heads = _heads(backbone, prepared, recipe.seed)
     transfer = _transfer(recipe, prepared, heads, ancestor, head)
     views, held = _views(recipe, crystals, validation, prepared, builder, rank)
+    refuse_small_batches(prepared, recipe.training, views, held)
     plan = recipe.training
     steps = plan.epochs * views.plan.per_epoch
     learner = Learner(backbone, prepared, heads, weights, plan, steps, recipe.seed, rank)
@@ -115,10 +123,11 @@ def train(
     def model(card: Mapping[str, Any]) -> Model:
         return Model(learner.backbone, prepared, learner.heads, coverage, card, folder)
 
-    def keep(_: LightningModule, epoch: int) -> None:
-        if folder is not None:
-            card = {"recipe": recipe.model_dump(mode="json"), "epoch": epoch}
-            save_model(model(card), folder / "epochs" / f"{epoch:04d}", probes(crystals))
+    def keep(_: LightningModule, epoch: int) -> Path | None:
+        if folder is None:
+            return None
+        card = {"recipe": recipe.model_dump(mode="json"), "epoch": epoch}
+        return save_model(model(card), folder / "epochs" / f"{epoch:04d}", probes(crystals)).folder
 
     fitted = fit(learner, views, held, plan, folder, label, keep)
     learner.eval()
@@ -222,11 +231,27 @@ def made_objectives(recipe: Recipe) -> tuple[list[Objective], list[float]]:
         )
     made, weights = [], []
     for settings in recipe.objectives:
-        weights.append(float(settings.get("weight", 1.0)))
+        weights.append(_weight(settings))
         made.append(build("objectives", {k: v for k, v in settings.items() if k != "weight"}))
-    if not sum(weights) > 0:
-        raise RecipeError(f"recipe '{recipe.name}': the objectives' weights sum to {sum(weights)}.")
+    if not sum(weights) > 0 or min(weights) < 0:
+        told = ", ".join(f"{weight:g}" for weight in weights)
+        raise RecipeError(
+            f"recipe '{recipe.name}': the weights of the objectives are {told}; give none that is "
+            "negative, and one at least that is not zero."
+        )
+    if recipe.training.weights == "learned" and len(made) < 2:
+        raise RecipeError(
+            f"recipe '{recipe.name}': training.weights = 'learned' balances several objectives, "
+            "and there is one: leave it out."
+        )
     return made, weights
+
+
+def _weight(settings: Mapping[str, Any]) -> float:
+    given = settings.get("weight", 1.0)
+    if not isinstance(given, int | float) or not math.isfinite(given):
+        raise RecipeError(f"the weight of '{settings.get('name')}' is {given!r}, and not a number.")
+    return float(given)
 
 
 def _with_fitted_of(ancestor: Model, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
