@@ -12,6 +12,7 @@ import torch
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.datasets.bundled import bundled
+from epitaxy.datasets.generate.source import generated, is_generated
 from epitaxy.datasets.read_report import ReadReport
 from epitaxy.datasets.readers import read_with_report
 from epitaxy.errors import InputError, RunFolderError
@@ -21,6 +22,7 @@ from epitaxy.training.loader import seeded_generator
 from epitaxy.training.processes import node_number
 from epitaxy.training.recipe import DataPlan, Recipe, load_recipe
 from epitaxy.training.run import Run, RunFolder, claim_folder
+from epitaxy.training.skipped import told
 from epitaxy.training.train import HeadStart, made_objectives, probes, split_off, train
 
 READ_FILE = "read_report.json"
@@ -100,11 +102,14 @@ def train_in_folder(
         trained = train(
             recipe, crystals[chosen], crystals[held], ancestor, head, folder.path, label
         )
-        report = "\n".join([*notes, str(trained.transfer)])
+        left = told(trained.fitted.skipped)
+        for sentence in left if label is not None else ():
+            print(sentence, file=sys.stderr)
+        report = "\n".join([*notes, *left, str(trained.transfer)])
         sizes = {"training_crystals": len(chosen), "validation_crystals": len(held)}
         card = {**trained.model.card, "data": {**folder.identity["data"], **sizes}}
         model = save_model(replace(trained.model, card=card), folder.path, probes(crystals))
-        folder.end(trained.fitted.seconds, report)
+        folder.end(trained.fitted.seconds, report, {"skipped": trained.fitted.skipped})
     return Run(folder.path, model, report)
 
 
@@ -154,11 +159,12 @@ def load_crystals(
     ``given`` replaces the plan's source.
 
     Without ``targets`` the labels are not read at all. ``"bundled"`` are the crystals of the
-    package, unless there is a file or a folder of that name.
+    package, unless there is a file or a folder of that name; ``"generated:9000"`` are the first
+    9000 of the generator's crystals of this seed.
     """
-    source = plan.source if given is None else given
-    if isinstance(source, str) and source == "bundled" and not Path(source).exists():
-        source = bundled()
+    source = bundled_or(plan.source if given is None else given)
+    if is_generated(source):
+        source = generated(source, seed, plan.max_atoms)
     crystals, report = read_with_report(source, targets=targets, extensive=extensive, strict=strict)
     notes = [] if isinstance(source, Crystals) and not report.skipped else [report.summary()]
     if not targets:
@@ -174,6 +180,13 @@ def load_crystals(
     if not len(crystals):
         raise InputError("no crystals are left: raise max_atoms, or give other data.")
     return crystals, notes, report
+
+
+def bundled_or(source: Any) -> Any:
+    """Return the crystals of the package for ``"bundled"``, unless there is such a file."""
+    if isinstance(source, str) and source == "bundled" and not Path(source).exists():
+        return bundled()
+    return source
 
 
 def usable_only(crystals: Crystals, recipe: Recipe, notes: list[str]) -> Crystals:
