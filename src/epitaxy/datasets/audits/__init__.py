@@ -1,0 +1,1 @@
+"""The checks of ``epitaxy.audit``, one file per kind."""
