@@ -6,14 +6,10 @@ from pathlib import Path
 
 from epitaxy.crystals.exchange import is_mapped_form, write_arrow
 from epitaxy.datasets.readers import read_crystals
+from epitaxy.datasets.store import cache_folder
 from epitaxy.errors import InputError
 
 _FORM = "1"  # a new number makes every cached file anew
-
-
-def cache_folder() -> Path:
-    """Return ``$EPITAXY_CACHE``, by default ``~/.cache/epitaxy``."""
-    return Path(os.environ.get("EPITAXY_CACHE") or Path.home() / ".cache" / "epitaxy")
 
 
 def cached_arrow(source: str | os.PathLike[str]) -> Path:

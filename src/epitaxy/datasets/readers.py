@@ -15,6 +15,7 @@ import torch
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.targets import Target
 from epitaxy.datasets import sources
+from epitaxy.datasets.cards import catalogue, is_in_catalogue, nearest_names
 from epitaxy.datasets.read_report import ReadLog, ReadReport
 from epitaxy.datasets.screening import LONELY, screen
 from epitaxy.datasets.sources import Harvest
@@ -29,7 +30,7 @@ Reader = Callable[[Any, Request, ReadLog], Harvest]
 _KNOWN_FORMS = (
     "a CIF, POSCAR/CONTCAR/.vasp, (extended) .xyz, ASE .db, pymatgen .json or .json.gz, .parquet, "
     ".arrow or .csv file; a folder of structure files; a pandas DataFrame; ASE Atoms or pymatgen "
-    "Structures, one or a list; Crystals"
+    "Structures, one or a list; Crystals; the name of a data set of `epitaxy data list`"
 )
 _WITHOUT_UNIT = ("", "1")
 
@@ -76,7 +77,8 @@ def read_with_report(
     Args:
         source: a CIF, POSCAR, extended XYZ, ASE database, JSON, Parquet, ``.arrow`` or CSV file; a
             folder of structure files, with ``id_prop.csv`` or ``targets.csv`` if there is one; a
-            DataFrame; Atoms or Structures, one or a list; Crystals.
+            DataFrame; Atoms or Structures, one or a list; Crystals; where no such path is, the
+            name of a public data set (``load_dataset``).
         targets: names, each with its unit if wished: ``"band_gap[eV]"``. A unit other than the one
             that the source declares is converted to. None takes every numeric column; an empty
             sequence takes none, and labels are not even looked at.
@@ -129,6 +131,10 @@ def _recognized(source: Source) -> tuple[str, str, Reader]:
             lambda crystals, *_: Harvest(crystals, sources.Rows("", len(crystals))),
         )
     if isinstance(source, str | os.PathLike):
+        if isinstance(source, str) and not Path(source).exists() and is_in_catalogue(source):
+            from epitaxy.datasets.catalogue import read_named
+
+            return "data set of the catalogue", source, read_named
         return _recognized_path(Path(source))
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(source, pandas.DataFrame):
@@ -182,7 +188,12 @@ def _of_path(read: Reader) -> Reader:
 
 def _existing(path: Path) -> Path:
     if not path.exists():
-        raise InputError(f"there is no file or folder {path} (looked from {Path.cwd()}).")
+        meant = ""
+        if path.parent == Path() and not path.suffix:  # it might have been meant as a data set
+            meant = (
+                f" Nor is it a data set of the catalogue. {nearest_names(path.name, catalogue())}"
+            )
+        raise InputError(f"there is no file or folder {path} (looked from {Path.cwd()}).{meant}")
     return path
 
 
