@@ -1,7 +1,11 @@
 """Turn a table of numbers into one that reads: intervals in one cell, units in the heading."""
 
 import math
+import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,6 +68,11 @@ def readable(table: pd.DataFrame) -> ReadableTable:
     )
 
 
+def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows, each as column → value."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def _stem(column: str) -> str:
     return column.removesuffix("_percent")
 
@@ -117,3 +126,49 @@ def _cell(value: object) -> str:
     if isinstance(value, float | np.floating):
         return MISSING if np.isnan(value) else f"{value:.4g}"
     return str(value)
+
+
+def write_tables(folder: Path, results: pd.DataFrame) -> list[Path]:
+    """Write the results as CSV with every digit, and as Markdown and LaTeX to read."""
+    if results.empty:
+        return []
+    shown = results.dropna(axis=1, how="all")
+    told = readable(shown)
+    return [
+        _write(folder / "results.csv", results.to_csv(index=False)),
+        _write(folder / "results.md", markdown(told)),
+        _write(folder / "results.tex", latex(told)),
+    ]
+
+
+def markdown(table: ReadableTable) -> str:
+    """Return the table as Markdown."""
+    rule = ["--:" if numeric else "---" for numeric in table.numeric]
+    rows = [[re.sub(r"([\\|])", r"\\\1", cell) for cell in row] for row in table.rows]
+    lines = [f"| {' | '.join(row)} |" for row in (table.headings, rule, *rows)]
+    return "\n".join([*lines, *(["", table.caption] if table.caption else [])]) + "\n"
+
+
+def latex(table: ReadableTable) -> str:
+    """Return the table as LaTeX's tabular, for the package booktabs."""
+    columns = "".join("r" if numeric else "l" for numeric in table.numeric)
+    rows = [" & ".join(map(_tex, row)) + r" \\" for row in (table.headings, *table.rows)]
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule", *rows[1:]]
+    words = " ".join(table.caption.split())
+    caption = [f"% {words}"] if words else []
+    return "\n".join([*caption, *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _tex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {one: f"\\{one}" for one in "&%$#_{}"}
+    special |= {"²": "$^2$", "³": "$^3$", "Å": r"\AA{}", MISSING: "--"}
+    return "".join(special.get(character, character) for character in text)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path

@@ -22,12 +22,14 @@ COLUMNS = 3  # panels side by side before a new row starts
 
 
 @contextmanager
-def drawing(panels: int = 1, width: float = 4.2, height: float = 3.6) -> Iterator[list[Axes]]:
+def drawing(
+    panels: int = 1, width: float = 4.2, height: float = 3.6, columns: int | None = None
+) -> Iterator[list[Axes]]:
     """Give empty panels to draw in, and quiet them when the drawing is done.
 
     The figure is `axes[0].figure`; width and height are those of one panel, in inches.
     """
-    columns = 2 if panels == 4 else min(panels, COLUMNS)
+    columns = columns or (2 if panels == 4 else min(panels, COLUMNS))
     rows = math.ceil(panels / columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
