@@ -1,20 +1,38 @@
-"""How often the paired interval cries wolf, and how often it sees a real 10 % improvement.
+"""How often the statistics cry wolf, and how often they see a real 10 % improvement.
 
 Errors are simulated as crystals behave: a heavy-tailed difficulty of each crystal that seeds and
 contenders share, an effect of the contender on the crystal, a residual of each run on each
 crystal, and an effect of each run (seed × contender) on all of its crystals. In the null both
-contenders have the same expected error. Run: python benchmarks/false_positives.py
+contenders have the same expected error.
+
+    comparison   one task and size: the paired interval, and the textbook's beside it
+    folds        5-fold cross-validation, every fold and seed with a run of its own, and an effect
+                 of the fold's training crystals that all seeds share; naive: folds not told
+    wins         the lower error in more of 21 configurations (7 tasks × 3 sizes) than by chance; a
+                 contender's effect on a crystal, and a run's, are partly the same at every size
+    average      the mean improvement over the 7 tasks at one size, and without the noisiest task
+    sizes        the sentence over 3 sizes of one task claims something at any of them
+
+Run: python benchmarks/false_positives.py [KIND …] [--comparisons 1500]
 """
 
 import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from epitaxy.evaluation.configurations import Configuration, average_improvement, count_wins
+from epitaxy.evaluation.learning_curves import verdict_over_sizes
 from epitaxy.evaluation.statistics import paired_difference
+
+FOLDS = 5
+SIZES = (100, 500, 2500)
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,8 @@ class Scenario:
     other_tail: float | None = None  # difficulty of its own for the second contender
     crystals: int = 300
     improvement: float = 0.0
+    fold_spread: float = 0.0  # of the logarithm of MAE, by a fold's training crystals
+    between_sizes: float = 0.5  # correlation of a contender's effects at two sizes
 
     def errors(self, seeds: int, generator: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return absolute errors (seeds, crystals) of the contender and its reference."""
@@ -47,6 +67,43 @@ class Scenario:
             pair.append(np.abs(signed) * difficulty * run)
         return (1.0 - self.improvement) * pair[0], pair[1]
 
+    def folded_errors(
+        self, seeds: int, generator: np.random.Generator
+    ) -> tuple[NDArray, NDArray, NDArray]:
+        """Return the errors of both in a cross-validation, and the fold of every crystal."""
+        folds = np.arange(self.crystals) % FOLDS
+        pair = replace(self, run_spread=0.0).errors(seeds, generator)
+        logs = [
+            self.run_spread * generator.standard_normal((seeds, FOLDS))
+            + self.fold_spread * generator.standard_normal((1, FOLDS))
+            for _ in pair
+        ]
+        ours, theirs = (one * np.exp(run)[:, folds] for one, run in zip(pair, logs, strict=True))
+        return ours, theirs, folds
+
+    def sized_errors(
+        self, seeds: int, generator: np.random.Generator
+    ) -> list[tuple[NDArray, NDArray]]:
+        """Return the errors of both at every size, on the same crystals."""
+        normal = generator.standard_normal
+        shared, difficulty = normal(self.crystals), self._difficulty(self.tail, generator)
+        found: list[list[NDArray]] = [[] for _ in SIZES]
+        for _ in range(2):
+            common, common_run = normal(self.crystals), normal((seeds, 1))
+            for at in found:
+                own = self._mixed(common, normal(self.crystals))
+                signed = (
+                    np.sqrt(1.0 - self.contender_share - self.residual_share) * shared
+                    + np.sqrt(self.contender_share) * own
+                    + np.sqrt(self.residual_share) * normal((seeds, self.crystals))
+                )
+                run = np.exp(self.run_spread * self._mixed(common_run, normal((seeds, 1))))
+                at.append(np.abs(signed) * difficulty * run)
+        return [((1.0 - self.improvement) * ours, theirs) for ours, theirs in found]
+
+    def _mixed(self, common: NDArray, own: NDArray) -> NDArray:
+        return np.sqrt(self.between_sizes) * common + np.sqrt(1.0 - self.between_sizes) * own
+
     def _difficulty(self, tail: float, generator: np.random.Generator) -> NDArray:
         return np.exp(tail * generator.standard_normal(self.crystals) - tail**2 / 2.0)
 
@@ -64,11 +121,34 @@ SCENARIOS = (
     Scenario("residual, seed effect", 0.06, 0.01, 0.64),
     Scenario("unequal tails", 0.06, tail=0.6, other_tail=1.0),
 )
+FOLD_SCENARIOS = (
+    Scenario("no fold effect", 0.06),
+    Scenario("fold like run", 0.06, fold_spread=0.06),
+    Scenario("large fold effect", 0.06, fold_spread=0.15),
+    Scenario("noisy runs, no fold effect", 0.15),
+    Scenario("2000 crystals", 0.06, fold_spread=0.06, crystals=2000),
+)
+# Seven tasks, from many test crystals and steady runs to few and noisy.
+TASKS = (
+    Scenario("a", 0.03, tail=0.6, crystals=300),
+    Scenario("b", 0.04, tail=0.8, crystals=300),
+    Scenario("c", 0.05, tail=0.8, crystals=250),
+    Scenario("d", 0.06, tail=0.6, crystals=200),
+    Scenario("e", 0.08, tail=1.0, crystals=150),
+    Scenario("f", 0.10, tail=0.8, crystals=120),
+    Scenario("g", 0.20, tail=1.2, crystals=100),
+)
+TASK_SCENARIOS: dict[str, Callable[[Scenario], Scenario]] = {
+    "as they are": lambda task: task,
+    "steady runs": lambda task: replace(task, run_spread=0.0),
+    "noisy runs": lambda task: replace(task, run_spread=2.0 * task.run_spread),
+    "sizes unrelated": lambda task: replace(task, between_sizes=0.0),
+}
 
 
 def corrected_detects(errors: NDArray, reference: NDArray, rng: np.random.Generator) -> bool:
     """Return whether the interval of `paired_difference` excludes zero."""
-    found = paired_difference(errors, reference, rng, resamples=1000)
+    found = paired_difference(errors, reference, rng, resamples=DRAWS)
     return found.low > 0.0 or found.high < 0.0
 
 
@@ -76,8 +156,8 @@ def textbook_detects(errors: NDArray, reference: NDArray, rng: np.random.Generat
     """Return whether the uncorrected crossed percentile bootstrap excludes zero."""
     differences = errors - reference
     seeds, crystals = differences.shape
-    seed_weights = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=1000) / seeds
-    crystal_weights = rng.multinomial(crystals, np.full(crystals, 1.0 / crystals), size=1000)
+    seed_weights = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=DRAWS) / seeds
+    crystal_weights = rng.multinomial(crystals, np.full(crystals, 1.0 / crystals), size=DRAWS)
     means = ((seed_weights @ differences) * crystal_weights).sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return bool(low > 0.0 or high < 0.0)
@@ -89,14 +169,64 @@ def detection_rate(detects, scenario: Scenario, seeds: int, comparisons: int) ->
     return float(np.mean([detects(*scenario.errors(seeds, rng), rng) for _ in range(comparisons)]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--comparisons", type=int, default=200)
-    comparisons = parser.parse_args().comparisons
-    table = Table(title=f"Claims at nominal 5 %, {comparisons} comparisons each, in percent")
-    columns = ("scenario", "seeds", "false positives", "power at 10 %", "textbook false positives")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "scenario" else "right")
+def fold_rates(scenario: Scenario, seeds: int, comparisons: int) -> tuple[float, float]:
+    """Return the shares of claims with folds told, and with folds not told."""
+    rng = np.random.default_rng([11, seeds])
+    claims = np.zeros(2)
+    for _ in range(comparisons):
+        ours, theirs, folds = scenario.folded_errors(seeds, rng)
+        for place, told in enumerate((folds, None)):
+            found = paired_difference(ours, theirs, rng, resamples=DRAWS, folds=told)
+            claims[place] += found.low > 0.0 or found.high < 0.0
+    return float(claims[0] / comparisons), float(claims[1] / comparisons)
+
+
+def task_rates(
+    tasks: Sequence[Scenario], seeds: int, comparisons: int, kinds: Sequence[str]
+) -> dict[str, float]:
+    """Return the shares of claims over configurations, tasks and sizes."""
+    rng = np.random.default_rng([13, seeds])
+    claims: dict[str, float] = {}
+    for number in range(comparisons):
+        study = [
+            Configuration(place, {"task": task.name, "size": size}, np.stack(pair))
+            for place, task in enumerate(tasks)
+            for size, pair in zip(SIZES, task.sized_errors(seeds, rng), strict=True)
+        ]
+        found: dict[str, bool] = {}
+        if "wins" in kinds:
+            wins = count_wins(study, "a", "b", resamples=DRAWS // 2, seed=number)
+            found["wins"] = wins.p_value < 0.05
+        if "average" in kinds:
+            one_size = [one for one in study if one.keys["size"] == SIZES[0]]
+            without = [one for one in one_size if one.keys["task"] != "g"]
+            for kind, some in {"average": one_size, "average, without g": without}.items():
+                average = average_improvement(some, DRAWS // 2, seed=number)
+                found[kind] = average["low"] > 0.0 or average["high"] < 0.0
+        if "sizes" in kinds:
+            one_task = [one for one in study if one.keys["task"] == "d"]
+            found["sizes"] = " by " in verdict_over_sizes(curve_of(one_task, rng), "a", "b")
+        for kind, claimed in found.items():
+            claims[kind] = claims.get(kind, 0.0) + claimed / comparisons
+    return claims
+
+
+def curve_of(study: Sequence[Configuration], rng: np.random.Generator) -> pd.DataFrame:
+    """Return what `learning_curve` returns, as far as the sentence needs it."""
+    rows = []
+    for one in study:
+        row = {"size": one.keys["size"], "contender": "a", "seeds": one.errors.shape[1]}
+        for name, confidence in (("improvement", 0.95), ("all", 1.0 - 0.05 / len(study))):
+            found = paired_difference(*one.errors, rng, resamples=DRAWS, confidence=confidence)
+            row[f"{name}_low"] = 100.0 * found.relative_low
+            row[f"{name}_high"] = 100.0 * found.relative_high
+        rows.append({**row, "improvement_percent": 100.0 * found.relative})
+    return pd.DataFrame(rows)
+
+
+def compare_table(comparisons: int) -> Table:
+    """Return the table of single comparisons."""
+    table = _table("comparison", "false positives", "power at 10 %", "textbook false positives")
     for scenario in SCENARIOS:
         for seeds in (3, 5):
             real = replace(scenario, improvement=0.1)
@@ -105,8 +235,69 @@ def main() -> None:
                 detection_rate(corrected_detects, real, seeds, comparisons // 3),
                 detection_rate(textbook_detects, scenario, seeds, comparisons // 3),
             )
-            table.add_row(scenario.name, str(seeds), *(f"{100 * rate:.1f}" for rate in rates))
-    Console(width=100).print(table)
+            _add(table, scenario.name, seeds, rates)
+    return table
+
+
+def fold_table(comparisons: int) -> Table:
+    """Return the table of cross-validations."""
+    table = _table("folds", "false positives", "power at 10 %", "naive false positives")
+    for scenario in FOLD_SCENARIOS:
+        for seeds in (1, 3, 5):
+            told, naive = fold_rates(scenario, seeds, comparisons)
+            real = replace(scenario, improvement=0.1)
+            _add(
+                table,
+                scenario.name,
+                seeds,
+                (told, fold_rates(real, seeds, comparisons // 3)[0], naive),
+            )
+    return table
+
+
+def task_table(comparisons: int, kinds: Sequence[str]) -> Table:
+    """Return the table of claims over many tasks and sizes."""
+    table = _table("tasks and sizes", "claim", "false positives", "power at 10 %")
+    for name, changed in TASK_SCENARIOS.items():
+        tasks = [changed(task) for task in TASKS]
+        real = [replace(task, improvement=0.1) for task in tasks]
+        for seeds in (3, 5):
+            null = task_rates(tasks, seeds, comparisons, kinds)
+            power = task_rates(real, seeds, comparisons // 5, kinds)
+            for kind, rate in null.items():
+                table.add_row(
+                    name, str(seeds), kind, f"{100 * rate:.1f}", f"{100 * power[kind]:.0f}"
+                )
+    return table
+
+
+def _table(name: str, *columns: str) -> Table:
+    table = Table(title=f"{name}: claims at nominal 5 %, in percent")
+    for column in ("scenario", "seeds", *columns):
+        table.add_column(column, justify="left" if column in ("scenario", "claim") else "right")
+    return table
+
+
+def _add(table: Table, name: str, seeds: int, rates: Sequence[float]) -> None:
+    table.add_row(name, str(seeds), *(f"{100 * rate:.1f}" for rate in rates))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    known = ("comparison", "folds", "wins", "average", "sizes")
+    parser.add_argument("kinds", nargs="*", choices=[*known, []], help="all unless told")
+    parser.add_argument("--comparisons", type=int, default=200)
+    given = parser.parse_args()
+    kinds = given.kinds or known
+    console = Console(width=100)
+    if "comparison" in kinds:
+        console.print(compare_table(given.comparisons))
+    if "folds" in kinds:
+        console.print(fold_table(given.comparisons))
+    if over := [kind for kind in kinds if kind in ("wins", "average", "sizes")]:
+        console.print(task_table(given.comparisons, over))
 
 
 if __name__ == "__main__":

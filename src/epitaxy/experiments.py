@@ -33,6 +33,8 @@ def compare(
     test_size: int | None = None,
     seeds: int = 5,
     grid: Mapping[str, Sequence[Any]] | None = None,
+    baselines: str | Sequence[str] = "default",
+    published: str | None = None,
     recipe: str | Path | Recipe = "finetune",
     extensive: bool | Sequence[str] = (),
     split_seed: int = 0,
@@ -58,6 +60,9 @@ def compare(
         test_size: test crystals; a fifth of all, at most 1,000, unless told.
         seeds: repetitions with other training crystals, batch orders and head weights.
         grid: recipe keys and the values to choose from on the validation crystals.
+        baselines: ``"default"``, ``"all"``, ``"none"`` or names such as ``"composition-forest"``.
+        published: the task whose published figures are shown beside; found by the names of data
+            and target unless told.
         jobs: fits at a time, one process each; as many as there are cores unless told.
     """
     found = run_comparison(
@@ -68,6 +73,8 @@ def compare(
         test_size=test_size,
         seeds=seeds,
         grid=grid,
+        baselines=baselines,
+        published=published,
         recipe=recipe,
         extensive=extensive,
         split_seed=split_seed,

@@ -19,6 +19,8 @@ from epitaxy.training.recipe import load_recipe
 
 SHORT = {"training.batch_size": 16, "training.epochs": 2}
 GRID = {"training.learning_rate": (1e-3, 3e-3), "training.epochs": (2,)}
+BASELINES = ["composition-ridge", "frozen-ridge"]
+NETWORKS = ["scratch", "pre-trained"]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,8 @@ def comparison(pretrained, tmp_path_factory):
         train_size=40,
         seeds=3,
         grid=GRID,
+        baselines=BASELINES,
+        published="matbench_log_kvrh",
         out=tmp_path_factory.mktemp("comparison") / "out",
         jobs=2,
         progress=False,
@@ -48,7 +52,7 @@ def comparison(pretrained, tmp_path_factory):
 def test_every_contender_predicts_the_same_test_crystals_under_every_seed(comparison):
     splits = json.loads((comparison.folder / "splits.json").read_text())
     tested = comparison.predictions.groupby(["contender", "seed"])["id"].apply(set)
-    assert len(tested) == 9
+    assert len(tested) == 3 * len(["dummy", *BASELINES, *NETWORKS])
     assert all(ids == set(splits["test"]) for ids in tested)
 
 
@@ -59,12 +63,40 @@ def test_test_crystals_are_in_no_training_or_validation_part(comparison):
 
 
 def test_both_contenders_get_the_same_settings_and_take_their_best(comparison):
-    tuning = comparison.tuning
+    tuning = comparison.tuning[comparison.tuning["contender"].isin(NETWORKS)]
     per_group = tuning.groupby(["contender", "seed"])["setting"].apply(set)
     assert per_group.map(tuple).map(sorted).map(tuple).nunique() == 1
     best = tuning.loc[tuning.groupby(["contender", "seed"])["validation_mae"].idxmin()]
     assert best["chosen"].all()
     assert tuning["chosen"].sum() == 6
+
+
+def test_baselines_try_as_many_settings_and_take_their_best(comparison):
+    counts = comparison.tuning.groupby(["contender", "seed"])["setting"].nunique().unstack()
+    assert (counts.loc[BASELINES] >= counts.loc["scratch"]).all(axis=None)
+    for _, own in comparison.tuning.groupby(["contender", "seed"]):
+        assert own["chosen"].sum() == 1
+        assert own.loc[own["chosen"], "validation_mae"].item() == own["validation_mae"].min()
+
+
+def test_the_sentence_says_how_the_best_baseline_does(comparison):
+    means = comparison.results.set_index("contender")["mae"]
+    best = means[BASELINES].idxmin()
+    words = {
+        "composition-ridge": "ridge regression on the composition",
+        "frozen-ridge": "ridge regression on the frozen pre-trained representation",
+    }
+    assert words[best] in comparison.sentence.lower()
+    assert "widened for the best of 2 baselines" in comparison.sentence
+
+
+def test_published_figures_are_a_table_of_their_own(comparison):
+    assert set(comparison.published["task"]) == {"matbench_log_kvrh"}
+    assert comparison.published["protocol"].str.len().min() > 10
+    assert not set(comparison.published["who"]) & set(comparison.results["contender"])
+    assert any("other protocols" in note for note in comparison.notes)
+    written = pd.read_csv(comparison.folder / "published.csv")
+    assert written["mae"].tolist() == pytest.approx(comparison.published["mae"].tolist())
 
 
 def test_the_table_is_that_of_the_predictions(comparison):
@@ -109,11 +141,14 @@ def test_the_same_command_makes_no_fit_again(comparison, pretrained):
         train_size=40,
         seeds=3,
         grid=GRID,
+        baselines=BASELINES,
         out=comparison.folder,
         jobs=1,
         progress=False,
     )
     assert again.sentence == comparison.sentence
+    assert again.published.empty
+    assert not (comparison.folder / "published.csv").exists()
     for file, stamp in stamps.items():
         assert (file.stat().st_mtime_ns == stamp) == (file != missing)
 
@@ -146,6 +181,7 @@ def test_an_element_new_to_the_pretraining_is_noted(pretrained, crystals, tmp_pa
         from_=pretrained,
         seeds=1,
         grid={"training.epochs": (1,)},
+        baselines="none",
         out=tmp_path / "x",
         jobs=1,
         progress=False,
@@ -168,6 +204,16 @@ def test_weights_that_read_labels_of_the_target_are_refused(pretrained, crystals
         run_comparison(crystals, "bulk_modulus", from_=known, out=tmp_path / "x")
 
 
+def test_a_baseline_that_nobody_knows_is_refused_before_the_first_fit(
+    pretrained, crystals, tmp_path
+):
+    with pytest.raises(InputError, match="composition-forest"):
+        run_comparison(
+            crystals, "bulk_modulus", from_=pretrained, baselines="forest", out=tmp_path / "x"
+        )
+    assert not (tmp_path / "x").exists()
+
+
 def test_two_crystals_of_one_id_are_refused_before_the_first_fit(pretrained, crystals, tmp_path):
     double = replace(crystals, ids=[crystals.ids[0], *crystals.ids[:-1]])
     with pytest.raises(InputError, match=crystals.ids[0]):
@@ -182,6 +228,7 @@ def test_a_setting_that_diverges_is_not_chosen(pretrained, crystals, tmp_path):
         from_=pretrained,
         seeds=1,
         grid={"training.learning_rate": (1e-3, 1e30), "training.epochs": (1,)},
+        baselines="none",
         recipe=load_recipe("finetune").altered({"training.clip": None}),
         out=tmp_path / "x",
         progress=False,
@@ -198,6 +245,7 @@ def test_a_frozen_encoder_is_frozen_for_the_pretrained_alone(pretrained, crystal
         from_=pretrained,
         seeds=1,
         grid={"training.freeze": ("encoder",), "training.epochs": (1,)},
+        baselines="none",
         out=tmp_path / "x",
         progress=False,
     )

@@ -88,6 +88,33 @@ def test_a_real_improvement_is_found(simulation):
     assert simulation.detection_rate(simulation.corrected_detects, real, 5, 60) > 0.8
 
 
+def test_folds_that_are_told_are_covered_and_folds_that_are_not_are_not(simulation):
+    """Every fold trained on other crystals, and all seeds of a fold on the same."""
+    folded = next(one for one in simulation.FOLD_SCENARIOS if one.fold_spread > 0.1)
+    told, naive = simulation.fold_rates(replace(folded, crystals=150, fold_spread=0.3), 3, 60)
+    assert told <= 0.15
+    assert naive > 0.25
+
+
+def test_equal_folds_change_little_and_a_column_of_folds_is_read():
+    predictions = simulated_predictions(crystals=60)
+    folds = predictions["id"].str.removeprefix("crystal-").astype(int) % 5
+    plain = compare_contenders(predictions, "pre-trained")
+    folded = compare_contenders(predictions.assign(fold=folds), "pre-trained")
+    assert folded.difference == plain.difference
+    assert folded != plain
+    assert 0.9 < (folded.high - folded.low) / (plain.high - plain.low) < 2.0
+    one_fold = compare_contenders(predictions.assign(fold=0), "pre-trained")
+    other_folds = folds + predictions["seed"]  # other folds under every seed are no factor
+    shuffled = compare_contenders(predictions.assign(fold=other_folds), "pre-trained")
+    assert one_fold == shuffled == plain
+
+
+def test_a_fold_for_each_crystal_is_asked_for():
+    with pytest.raises(InputError, match="give one for each"):
+        paired_difference(*simulated_errors(crystals=20), 0, folds=[0, 1])
+
+
 def test_the_estimate_is_the_difference_of_the_two_maes():
     contender, reference = simulated_errors()
     found = paired_difference(contender, reference, 0)

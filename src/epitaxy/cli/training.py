@@ -157,6 +157,18 @@ def compare(
         list[str] | None,
         typer.Option(help="Values to choose from: --grid training.learning_rate=5e-4,1e-3"),
     ] = None,
+    baselines: Annotated[
+        str,
+        typer.Option(
+            help="'default', 'all', 'none', or names with commas: composition-forest,gmp-ridge"
+        ),
+    ] = "default",
+    published: Annotated[
+        str | None,
+        typer.Option(
+            help="Task whose published figures are shown; found by its names unless told."
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Name or path of a recipe.")] = "finetune",
     extensive: Extensive = False,
     split_seed: Annotated[int, typer.Option(help="Seed of the test set.")] = 0,
@@ -165,7 +177,7 @@ def compare(
     overwrite: Overwrite = False,
     strict: Strict = False,
 ) -> None:
-    """Pre-trained against scratch on your crystals: same splits, same tuning, an interval.
+    """Pre-trained against scratch and simple baselines: same splits, same tuning, an interval.
 
     Example: epitaxy compare crystals/ --target "band_gap[eV]" --from runs/mine --train-size 500
     """
@@ -179,6 +191,8 @@ def compare(
         test_size=test_size,
         seeds=seeds,
         grid=parse_grid(grid),
+        baselines=baselines,
+        published=published,
         recipe=recipe,
         extensive=extensive,
         split_seed=split_seed,
@@ -201,4 +215,8 @@ def _print_comparison(found: Any) -> None:
     from epitaxy.report.console import print_results
 
     print_results(found.results, found.sentence)
+    if not found.published.empty:
+        print("\nPublished, by other protocols (published.csv says which); not comparable as such:")
+        for row in found.published.itertuples():
+            print(f"  {row.mae:<8g} {row.unit}  {row.who}  ({row.source})")
     print(f"\nFigures, tables and weights: {found.folder / 'index.html'}")

@@ -4,20 +4,28 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from epitaxy.crystals.arrow import write_arrow
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.errors import InputError, TrainingError
-from epitaxy.evaluation.fits import Job, run_fits
+from epitaxy.evaluation.baselines import BaselineResult, baseline_names
+from epitaxy.evaluation.comparison_baselines import (
+    baseline_verdict,
+    prediction_records,
+    run_baselines,
+    tuning_rows,
+)
+from epitaxy.evaluation.fits import Job, available_cores, run_fits
 from epitaxy.evaluation.metrics import mean_absolute_error
+from epitaxy.evaluation.named_baselines import DUMMY, DUMMY_MEAN
 from epitaxy.evaluation.protocol import Protocol, make_protocol, setting_name, settings_grid
+from epitaxy.evaluation.published import published_figures, recognized_task, task_named
 from epitaxy.evaluation.statistics import PairedDifference, verdict
 from epitaxy.evaluation.summary import compare_contenders, summarize
 from epitaxy.registry import settings_of
@@ -32,14 +40,14 @@ from epitaxy.training.finetune import (
     warn_of_new_elements,
     with_target_only,
 )
-from epitaxy.training.predict import formulas, predict_values
+from epitaxy.training.predict import predict_values
 from epitaxy.training.pretrain import READ_FILE, load_crystals
 from epitaxy.training.recipe import Recipe, load_recipe
 from epitaxy.training.run import claim_folder
 from epitaxy.training.train import labels_seen, probes
 from epitaxy.units import parse_target
 
-SCRATCH, PRETRAINED, DUMMY = "scratch", "pre-trained", "dummy"
+SCRATCH, PRETRAINED = "scratch", "pre-trained"
 GRID: Mapping[str, Sequence[Any]] = {
     "training.learning_rate": (5e-4, 1e-3, 2e-3),
     "training.epochs": (30, 60),
@@ -59,6 +67,8 @@ class Comparison:
         tuning: contender, seed, setting, validation error, chosen or not.
         folder: where all of it is written.
         notes: what was read, skipped, and what to know about it.
+        published: what others reported for this task, by their own protocols; empty where the
+            task is not known.
     """
 
     sentence: str
@@ -69,6 +79,7 @@ class Comparison:
     tuning: pd.DataFrame
     folder: Path
     notes: tuple[str, ...] = ()
+    published: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __str__(self) -> str:
         return self.sentence
@@ -83,6 +94,8 @@ def run_comparison(
     test_size: int | None = None,
     seeds: int = 5,
     grid: Mapping[str, Sequence[Any]] | None = None,
+    baselines: str | Sequence[str] = "default",
+    published: str | None = None,
     recipe: str | Path | Recipe = "finetune",
     extensive: bool | Sequence[str] = (),
     split_seed: int = 0,
@@ -94,10 +107,16 @@ def run_comparison(
 ) -> Comparison:
     """Fine-tune a pre-trained model and the same model from scratch, and compare their test errors.
 
-    Both contenders get, for every seed, the same training and validation crystals and the same
-    grid of settings; each takes the setting with the lowest validation error. The test crystals
-    are the same for all seeds; only the chosen fits predict them, at the end. A finished fit is
-    not made again when the same command is given.
+    Both contenders and the baselines get, for every seed, the same training and validation
+    crystals; both contenders the same grid of settings, the baselines at least as many settings
+    where they have so many. Each takes the setting with the lowest validation error. The test
+    crystals are the same for all seeds; only what was chosen predicts them, at the end. A
+    finished fit is not made again when the same command is given.
+
+    Baselines are ``"default"``, ``"all"``, ``"none"`` (the median alone) or names; see
+    ``epitaxy.evaluation.baselines``. Figures that others published for this task stand beside
+    ours, as a table of their own, where the data set's name and the target's are known, or where
+    ``published`` names the task.
 
     Raises InputError where the pre-trained weights have seen labels of this very target.
     """
@@ -106,6 +125,8 @@ def run_comparison(
         raise InputError("a comparison needs pre-trained weights: name a run with --from.")
     name, _ = parse_target(target)
     _refuse_known_labels(ancestor, name)
+    simple = baseline_names(baselines)
+    task = recognized_task(source_name(data), name) if published is None else task_named(published)
     base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     grows = (name,) if extensive is True else extensive or ()
     crystals, notes, read = load_crystals(
@@ -143,8 +164,21 @@ def run_comparison(
         write_atomically(path / READ_FILE, read.to_json().encode())
         protocol.write(path / "splits.json", crystals.ids)
         todo = list(_jobs(path, crystals, ancestor, protocol, settings, base))
+        found, left_out = run_baselines(
+            simple,
+            path / "baselines",
+            crystals,
+            name,
+            protocol,
+            ancestor,
+            len(settings),
+            jobs or available_cores(),
+            progress,
+        )
+        notes += left_out
         run_fits(todo, jobs, progress)
-        comparison = _collect(path, crystals, name, todo, protocol, tuple(notes))
+        comparison = _collect(path, crystals, name, todo, found, protocol, tuple(notes))
+        comparison = _beside_published(comparison, task)
         folder.end(time.monotonic() - began, comparison.sentence)
     return comparison
 
@@ -189,6 +223,7 @@ def _collect(
     crystals: Crystals,
     target: str,
     todo: Sequence[Job],
+    baselines: Sequence[BaselineResult],
     protocol: Protocol,
     notes: tuple[str, ...],
 ) -> Comparison:
@@ -196,7 +231,12 @@ def _collect(
     chosen = _choose(errors)
     predictions = pd.concat(
         [
-            *(_dummy(crystals, target, protocol, seed) for seed in protocol.seeds),
+            *(
+                prediction_records(
+                    crystals, target, protocol.test, found.name, found.seed, found.test
+                )
+                for found in baselines
+            ),
             *(_predictions(crystals, target, protocol, job) for job in chosen),
         ],
         ignore_index=True,
@@ -212,6 +252,7 @@ def _collect(
             }
             for job, error in errors.items()
         ]
+        + list(tuning_rows([one for one in baselines if one.name not in (DUMMY, DUMMY_MEAN)]))
     )
     diverged = sum(not math.isfinite(error) for error in errors.values())
     if diverged:
@@ -222,6 +263,13 @@ def _collect(
     difference = compare_contenders(predictions, PRETRAINED, SCRATCH)
     unit = crystals.target(target).unit
     sentence = verdict(difference, PRETRAINED, SCRATCH, unit, protocol.train_size)
+    simple = [
+        name
+        for name in dict.fromkeys(one.name for one in baselines)
+        if name not in (DUMMY, DUMMY_MEAN)
+    ]
+    if beside := baseline_verdict(predictions, PRETRAINED, simple):
+        sentence = f"{sentence} {beside}"
     for name, records in {
         "results": table,
         "predictions": predictions,
@@ -230,6 +278,22 @@ def _collect(
     }.items():
         write_atomically(path / f"{name}.csv", records.to_csv(index=False).encode())
     return Comparison(sentence, difference, table, predictions, curves, tuning, path, notes)
+
+
+def _beside_published(comparison: Comparison, task: str | None) -> Comparison:
+    """Return the comparison with what others reported for the task, written beside its results."""
+    file = comparison.folder / "published.csv"
+    if task is None:
+        file.unlink(missing_ok=True)
+        return comparison
+    unit = str(comparison.results["unit"].iloc[0])
+    figures = published_figures(task, unit)
+    write_atomically(file, figures.to_csv(index=False).encode())
+    note = (
+        f"published figures for {task} are in published.csv. They come from other protocols, which "
+        "each row names: they are for orientation, and no verdict rests on them."
+    )
+    return replace(comparison, published=figures, notes=(*comparison.notes, note))
 
 
 def _validation_error(job: Job, crystals: Crystals, target: str) -> float:
@@ -260,44 +324,7 @@ def _predictions(crystals: Crystals, target: str, protocol: Protocol, job: Job) 
     """Return the test predictions of a chosen fit."""
     test = crystals[list(protocol.test)].with_targets({})
     values = predict_values(load_model(job.folder), test)[target][0].double().tolist()
-    return _records(crystals, target, protocol.test, job.contender, job.seed, values)
-
-
-def _dummy(crystals: Crystals, target: str, protocol: Protocol, seed: int) -> pd.DataFrame:
-    """Return the median of the seed's training targets as everybody's prediction.
-
-    Where the target is extensive, it is the median per atom times the number of atoms.
-    """
-    declared = crystals.target(target)
-    sizes = crystals.atom_counts.double() if declared.extensive else torch.ones(len(crystals))
-    rows = list(protocol.seeds[seed].train)
-    middle = (declared.values.double() / sizes)[rows].median()
-    values = (middle * sizes[list(protocol.test)]).tolist()
-    return _records(crystals, target, protocol.test, DUMMY, seed, values)
-
-
-def _records(
-    crystals: Crystals,
-    target: str,
-    rows: Sequence[int],
-    contender: str,
-    seed: int,
-    values: Sequence[float],
-) -> pd.DataFrame:
-    part = crystals[list(rows)]
-    declared = part.target(target)
-    return pd.DataFrame(
-        {
-            "contender": contender,
-            "seed": seed,
-            "id": list(part.ids),
-            "formula": formulas(part),
-            "target": target,
-            "unit": declared.unit,
-            "truth": declared.values.double().tolist(),
-            "value": list(values),
-        }
-    )
+    return prediction_records(crystals, target, protocol.test, job.contender, job.seed, values)
 
 
 def _curves(job: Job) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ def run_fits(jobs: Sequence[Job], at_a_time: int | None, progress: bool) -> None
     idle: SimpleQueue[subprocess.Popen] = SimpleQueue()
     try:
         for _ in range(count):
-            workers.append(_start_worker(max(1, cores // count)))
+            workers.append(start_worker(max(1, cores // count)))
             idle.put(workers[-1])
         with ThreadPoolExecutor(count) as threads:
             futures = {threads.submit(_ask, idle, job): job for job in waiting}
@@ -150,15 +150,32 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _start_worker(threads: int) -> subprocess.Popen:
+def start_worker(threads: int, module: str = "epitaxy.evaluation.fits") -> subprocess.Popen:
+    """Start a process that answers orders, with so many threads."""
     return subprocess.Popen(
-        [sys.executable, "-m", "epitaxy.evaluation.fits", str(threads)],
+        [sys.executable, "-m", module, str(threads)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         text=True,
         start_new_session=True,  # an interrupt at the terminal is the parent's to handle
     )
+
+
+def answer_orders(run: Callable[[Path], None]) -> None:
+    """Do order after order, each a file that is named on a line, until there is no more input."""
+    torch.set_num_threads(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    sys.stdout = sys.stderr  # whatever else is printed must not be taken for an answer
+    asked: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(asked,), daemon=True).start()
+    while True:
+        try:
+            run(Path(asked.get()))
+            answer = {"error": ""}
+        except (EpitaxyError, OSError) as error:
+            answer = {"error": str(error)}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def _ask(idle: "SimpleQueue[subprocess.Popen]", job: Job) -> None:
@@ -191,22 +208,6 @@ def _print_progress(job: Job, number: int, total: int, began: float) -> None:
     print(f"fit {number}/{total}: {name} · {left:.1f} min left", file=sys.stderr, flush=True)
 
 
-def _work() -> None:
-    """Answer job after job until there is no more input."""
-    torch.set_num_threads(int(sys.argv[1]))
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    sys.stdout = sys.stderr  # whatever else is printed must not be taken for an answer
-    asked: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=_listen, args=(asked,), daemon=True).start()
-    while True:
-        try:
-            run_job(Path(asked.get()))
-            answer = {"error": ""}
-        except (EpitaxyError, OSError) as error:
-            answer = {"error": str(error)}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 def _listen(asked: "SimpleQueue[str]") -> None:
     for line in sys.stdin:
         asked.put(line.rstrip("\n"))
@@ -214,4 +215,4 @@ def _listen(asked: "SimpleQueue[str]") -> None:
 
 
 if __name__ == "__main__":
-    _work()
+    answer_orders(run_job)

@@ -40,11 +40,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from epitaxy.errors import InputError
+from epitaxy.evaluation.resampling import draw_log_maes
 
-RESIDUAL_SHARE = 0.5  # of the residual in the between-seed variance that is taken out
 FEWEST_SEEDS = 3  # below, the spread between seeds is a guess
-LARGEST_SHIFT = 30.0  # of log MAE; with two seeds, t has tails that overflow
-ENTRIES_PER_CHUNK = 2_000_000  # resampled errors held at once
 
 
 @dataclass(frozen=True)
@@ -77,18 +75,23 @@ def paired_difference(
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
+    folds: ArrayLike | None = None,
 ) -> PairedDifference:
     """Compare the absolute errors of a contender with those of its reference.
 
     Both are (seeds, crystals), on the same test crystals and with the same seeds in the same
     order. With one seed the interval covers the choice of test crystals only, and `note` says so.
+    In a cross-validation, where every fold has fits of its own, ``folds`` is the fold that each
+    crystal was tested in: the interval then covers the choice of training crystals too.
     """
     pair = np.stack(_same_shape(errors, reference_errors))
     mae, reference_mae = pair.mean(axis=(1, 2))
     if reference_mae == 0.0:
         raise InputError("The reference predicts every test crystal exactly; nothing can beat it.")
     contrast = np.array([1.0, -1.0])
-    replicates = _replicate_maes(pair, contrast, np.random.default_rng(generator), resamples)
+    rng = np.random.default_rng(generator)
+    tested = _checked_folds(folds, pair.shape[2])
+    replicates = draw_log_maes(pair, contrast, rng, resamples, tested).maes(rng)
     differences = replicates[:, 1] - replicates[:, 0]
     low, high = _central(differences, confidence)
     relative_low, relative_high = _central(differences / replicates[:, 1], confidence)
@@ -119,60 +122,7 @@ def mae_interval(
     """Return the interval of one contender's MAE from its absolute errors (seeds, crystals)."""
     alone = _checked(errors)[None]
     rng = np.random.default_rng(generator)
-    return _central(_replicate_maes(alone, np.ones(1), rng, resamples)[:, 0], confidence)
-
-
-def _replicate_maes(
-    errors: NDArray, contrast: NDArray, generator: np.random.Generator, resamples: int
-) -> NDArray:
-    """Return resampled MAEs (resamples, contenders) of errors (contenders, seeds, crystals)."""
-    mae = errors.mean(axis=(1, 2))
-    smallest = max(float(mae.max()), np.finfo(float).tiny) * 1e-12  # a perfect contender has a log
-    scale = np.maximum(mae, smallest)[:, None, None]
-    drawn = _resample_crystals(errors.mean(axis=1), generator, resamples)
-    logs = np.log(np.maximum(drawn, smallest))
-    seeds = errors.shape[1]
-    if seeds > 1:
-        relative = errors / scale
-        shrink = _seed_shrinkage(np.tensordot(contrast, relative, axes=1))
-        by_seed = relative.mean(axis=2).T  # weights sum to zero, so the mean drops out
-        shift = shrink * _student_weights(seeds, generator, resamples) @ by_seed
-        logs += np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT)
-    return np.exp(logs)
-
-
-def _resample_crystals(
-    by_crystal: NDArray, generator: np.random.Generator, resamples: int
-) -> NDArray:
-    """Return means over crystals drawn with replacement (resamples, contenders)."""
-    crystals = by_crystal.shape[1]
-    rows = max(1, ENTRIES_PER_CHUNK // crystals)
-    chunks = []
-    for start in range(0, resamples, rows):
-        drawn = generator.integers(crystals, size=(min(rows, resamples - start), crystals))
-        chunks.append(np.stack([errors[drawn].mean(axis=1) for errors in by_crystal], axis=1))
-    return np.concatenate(chunks)
-
-
-def _student_weights(seeds: int, generator: np.random.Generator, resamples: int) -> NDArray:
-    """Return weights (resamples, seeds) that turn seed effects into t-distributed shifts."""
-    normal = generator.standard_normal((resamples, seeds))
-    normal -= normal.mean(axis=1, keepdims=True)
-    student = np.sqrt((seeds - 1) / generator.chisquare(seeds - 1, size=(resamples, 1)))
-    return normal * student / math.sqrt(seeds * (seeds - 1))
-
-
-def _seed_shrinkage(differences: NDArray) -> float:
-    """Return by how much seed effects shrink once part of the residual is out of them.
-
-    From the mean squares of the two-way table of differences (seeds, crystals).
-    """
-    seeds, crystals = differences.shape
-    seed_means, crystal_means = differences.mean(axis=1), differences.mean(axis=0)
-    residual = differences - seed_means[:, None] - crystal_means + differences.mean()
-    between = seed_means.var(ddof=1)
-    within = np.square(residual).sum() / ((seeds - 1) * (crystals - 1)) / crystals
-    return math.sqrt(max(0.0, 1.0 - RESIDUAL_SHARE * within / between)) if between > 0.0 else 0.0
+    return _central(draw_log_maes(alone, np.ones(1), rng, resamples).maes(rng)[:, 0], confidence)
 
 
 def _central(values: NDArray, confidence: float) -> tuple[float, float]:
@@ -194,6 +144,15 @@ def _checked(errors: ArrayLike) -> NDArray:
         raise InputError(
             "Absolute errors must be finite and not negative; leave out unknown truths."
         )
+    return checked
+
+
+def _checked_folds(folds: ArrayLike | None, crystals: int) -> NDArray | None:
+    if folds is None:
+        return None
+    checked = np.unique(np.asarray(folds), return_inverse=True)[1]
+    if checked.shape != (crystals,):
+        raise InputError(f"{checked.size} folds for {crystals} crystals: give one for each.")
     return checked
 
 

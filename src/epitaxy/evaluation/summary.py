@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -90,7 +91,24 @@ def compare_contenders(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
-    """Compare two contenders of one target's predictions over the seeds that they share."""
+    """Compare two contenders of one target's predictions over the seeds that they share.
+
+    Where predictions say which ``fold`` tested a crystal, the interval covers the folds too.
+    """
+    pair, folds, _ = paired_errors(predictions, contender, reference)
+    return paired_difference(
+        pair[0], pair[1], seed, resamples=resamples, confidence=confidence, folds=folds
+    )
+
+
+def paired_errors(
+    predictions: pd.DataFrame, contender: str, reference: str
+) -> tuple[NDArray, NDArray | None, pd.Index]:
+    """Return absolute errors (2, seeds, crystals), the fold of each crystal, and the crystals' ids.
+
+    The contender's errors come first. Folds are None where predictions have none, or where a
+    crystal is in another fold under another seed.
+    """
     errors, reference_errors = (error_table(predictions, name) for name in (contender, reference))
     seeds = errors.index.intersection(reference_errors.index)
     if seeds.empty:
@@ -99,13 +117,17 @@ def compare_contenders(
             f"{list(reference_errors.index)}: none in common. Run both with the same seeds."
         )
     _require_same_crystals(errors.columns, reference_errors.columns, contender, reference)
-    return paired_difference(
-        errors.loc[seeds].to_numpy(),
-        reference_errors.loc[seeds, errors.columns].to_numpy(),
-        seed,
-        resamples=resamples,
-        confidence=confidence,
-    )
+    pair = [errors.loc[seeds].to_numpy(), reference_errors.loc[seeds, errors.columns].to_numpy()]
+    return np.stack(pair), _folds(predictions, errors.columns), errors.columns
+
+
+def _folds(predictions: pd.DataFrame, ids: pd.Index) -> NDArray | None:
+    if "fold" not in predictions.columns:
+        return None
+    known = predictions.loc[predictions["fold"].notna(), ["id", "fold"]].drop_duplicates()
+    if known["fold"].nunique() < 2 or known["id"].duplicated().any():
+        return None
+    return known.set_index("id")["fold"].reindex(ids).to_numpy()
 
 
 def error_table(predictions: pd.DataFrame, contender: str) -> pd.DataFrame:
