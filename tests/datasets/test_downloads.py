@@ -204,7 +204,7 @@ def test_a_full_disk_keeps_what_came_and_says_how_to_go_on(server, tmp_path):
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONWARNINGS": ""},
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert "DiskFullError" in limited.stderr

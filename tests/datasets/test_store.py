@@ -211,11 +211,11 @@ def test_two_processes_fetch_a_file_once(server, cards):
     served = server.serve("/ours", CONTENT, gate=threading.Event())
     cards("ours", f"{server.base}/ours", HASH)
     one = process("data", "get", "ours")
-    assert served.half.wait(20)
+    assert served.half.wait(120)
     other = process("data", "get", "ours")
     assert "waiting for it" in other.stderr.readline()
     served.gate.set()
-    outputs = [each.communicate(timeout=30)[0] for each in (one, other)]
+    outputs = [each.communicate(timeout=120)[0] for each in (one, other)]
     assert one.returncode == other.returncode == 0
     assert outputs[0] == outputs[1]
     assert len(server.asked) == 1
@@ -226,10 +226,10 @@ def test_an_interrupted_command_goes_on_where_it_was(server, cards, cache):
     cards("ours", f"{server.base}/ours", HASH)
     part = cache / "datasets" / "ours" / "ours.json.gz.part"
     halted = process("data", "get", "ours")
-    assert served.half.wait(20)
+    assert served.half.wait(120)
     wait_for(lambda: part.exists() and part.stat().st_size == len(CONTENT) // 2)
     halted.send_signal(signal.SIGINT)
-    error = halted.communicate(timeout=30)[1]
+    error = halted.communicate(timeout=120)[1]
     assert halted.returncode == 130
     assert "the same command goes on" in error
     assert "Traceback" not in error
@@ -244,9 +244,9 @@ def test_a_killed_command_leaves_no_lock_behind(server, cards, cache):
     served = server.serve("/ours", CONTENT, gate=threading.Event())
     cards("ours", f"{server.base}/ours", HASH)
     killed = process("data", "get", "ours")
-    assert served.half.wait(20)
+    assert served.half.wait(120)
     killed.kill()
-    killed.communicate(timeout=30)
+    killed.communicate(timeout=120)
     served.gate.set()
     assert get_dataset("ours")[0].read_bytes() == CONTENT
 
@@ -297,7 +297,7 @@ def test_files_without_an_address_are_no_download(cache):
         get_dataset("mpf_2021_2_8_relaxed")
 
 
-def wait_for(condition, seconds: float = 20.0) -> None:
+def wait_for(condition, seconds: float = 120.0) -> None:
     import time
 
     end = time.monotonic() + seconds

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from epitaxy import cli
 from epitaxy import describe as module
+from epitaxy.cli import representations as cli
 from epitaxy.crystals.arrow import read_parquet, write_arrow, write_parquet
 from epitaxy.crystals.crystals import cat
 from epitaxy.crystals.neighbors import build_graph

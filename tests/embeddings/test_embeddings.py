@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from epitaxy import cli, embeddings
+from epitaxy import embeddings
 from epitaxy.backbones import MEGNet, TorchMDET
+from epitaxy.cli import representations as cli
 from epitaxy.crystals.arrow import write_parquet
 from epitaxy.crystals.crystals import cat
 from epitaxy.embeddings import write_embeddings

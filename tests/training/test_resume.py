@@ -90,7 +90,7 @@ def test_an_interrupt_saves_the_state_and_says_how_to_go_on(number, tmp_path):
     process = start(arguments, tmp_path / "run")
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Give the same command again" in errors
     assert "Traceback" not in errors

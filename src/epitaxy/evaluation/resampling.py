@@ -15,7 +15,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 RESIDUAL_SHARE = 0.5  # of the residual in the between-seed variance that is taken out
-FOLD_SHARE = 0.5  # the same of crystals and runs in the between-fold variance
+FOLD_SHARE = 0.75  # the same of crystals and runs in the between-fold variance
 LARGEST_SHIFT = 30.0  # of log MAE; with two seeds, t has tails that overflow
 ENTRIES_PER_CHUNK = 2_000_000  # resampled errors held at once
 

@@ -115,7 +115,7 @@ def _gain(row: Mapping[str, Any], lost: str) -> Cell:
 def judged(low: float, high: float, seeds: float) -> tuple[str, str]:
     """Return the shade and the word for an interval of an improvement.
 
-    >>> judged(1.0, 9.0, 5), judged(1.0, 9.0, 2), judged(-1.0, 9.0, 5)
+    >>> judged(1.0, 9.0, 5.0), judged(1.0, 9.0, 2.0), judged(-1.0, 9.0, 5.0)
     (('better', 'better'), ('', 'too few seeds'), ('', ''))
     """
     word = "better" if low > 0.0 else "worse" if high < 0.0 else ""

@@ -66,7 +66,7 @@ class Progress:
 def spoken_time(seconds: float | None) -> str:
     """Return a time in words.
 
-    >>> spoken_time(50), spoken_time(4000), spoken_time(None)
+    >>> spoken_time(50.0), spoken_time(4000.0), spoken_time(None)
     ('1 min', '1 h 07 min', 'an unknown time')
     """
     if seconds is None:
