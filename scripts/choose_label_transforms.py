@@ -12,6 +12,7 @@ import statistics
 from pathlib import Path
 
 import torch
+from tuned_fits import small_cells
 
 import epitaxy as ep
 from epitaxy.crystals.crystals import Crystals
@@ -20,14 +21,6 @@ from epitaxy.training.loader import seeded_generator
 DESCRIPTORS = ("wacsf", "ead", "gmp")
 TRANSFORMS = ("none", "sqrt", "asinh")
 SCRATCH = ("scratch", "–")
-
-
-def small_cells(source: str, count: int, atoms: int) -> Crystals:
-    """Return so many crystals of at most so many atoms, drawn by a fixed seed."""
-    crystals = ep.read_crystals(source)
-    small = torch.nonzero(crystals.atom_counts <= atoms).flatten()
-    order = torch.randperm(len(small), generator=seeded_generator("cells"))
-    return crystals[small[order[:count]]]
 
 
 def split(source: str, target: str, train: int, test: int, seed: int) -> tuple[Crystals, Crystals]:

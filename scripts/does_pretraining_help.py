@@ -21,13 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tuned_fits import Setting, tuned_errors
+from tuned_fits import Setting, small_cells, tuned_errors
 
 import epitaxy as ep
-from epitaxy.crystals.crystals import Crystals
 from epitaxy.evaluation.statistics import mae_interval, paired_difference
-from epitaxy.training.loader import seeded_generator
 
 FINGERPRINT = {"name": "fingerprint", "descriptor": {"name": "wacsf", "preset": "set1"}}
 DENOISE = {"name": "denoise", "sigma": 0.1}
@@ -69,7 +66,10 @@ def pretrained(name: str, asked: argparse.Namespace, folder: Path) -> Path | Non
     backbone, objectives = ROWS[name]
     if not objectives:
         return None
-    crystals, epochs = small_cells(asked), asked.pretrain_epochs
+    crystals, epochs = (
+        small_cells(asked.crystals, asked.pretrain_size, asked.max_atoms),
+        asked.pretrain_epochs,
+    )
     if "labels" in name:
         budget = int(crystals.atom_counts.sum()) * epochs
         crystals = ep.read_crystals(asked.frames)
@@ -88,14 +88,6 @@ def pretrained(name: str, asked: argparse.Namespace, folder: Path) -> Path | Non
         seen = int(crystals.atom_counts.sum()) * epochs
         told.write_text(json.dumps({"seconds": time.monotonic() - began, "atoms": seen}))
     return out
-
-
-def small_cells(asked: argparse.Namespace) -> Crystals:
-    """Return so many crystals of at most so many atoms, drawn by a fixed seed."""
-    crystals = ep.read_crystals(asked.crystals, targets=())
-    small = torch.nonzero(crystals.atom_counts <= asked.max_atoms).flatten()
-    order = torch.randperm(len(small), generator=seeded_generator("cells"))
-    return crystals[small[order[: asked.pretrain_size]]]
 
 
 def run_row(name: str, asked: argparse.Namespace) -> None:

@@ -12,24 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
-from tuned_fits import Setting, tuned_errors
+from tuned_fits import Setting, small_cells, tuned_errors
 
 import epitaxy as ep
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.evaluation.statistics import mae_interval, paired_difference
-from epitaxy.training.loader import seeded_generator
 
 BACKBONE = {"name": "cgcnn", "preset": "small"}
 RANGES = ("1", "2", "3", "0123")
-
-
-def small_cells(asked: argparse.Namespace) -> Crystals:
-    """Return so many crystals of at most so many atoms, drawn by a fixed seed."""
-    crystals = ep.read_crystals(asked.crystals, targets=())
-    small = torch.nonzero(crystals.atom_counts <= asked.max_atoms).flatten()
-    order = torch.randperm(len(small), generator=seeded_generator("cells"))
-    return crystals[small[order[: asked.pretrain_size]]]
 
 
 def encoder(asked: argparse.Namespace, epochs: int) -> Path:
@@ -39,7 +29,7 @@ def encoder(asked: argparse.Namespace, epochs: int) -> Path:
     if not epochs:
         changes |= {"training.learning_rate": 1e-12, "data.limit": 100}
     ep.pretrain(
-        data=small_cells(asked),
+        data=small_cells(asked.crystals, asked.pretrain_size, asked.max_atoms),
         backbone=BACKBONE,
         objectives={"name": "masked"},
         changes=changes,

@@ -1,4 +1,4 @@
-"""Fits with a setting that the validation crystals of the first seed choose, for scripts here."""
+"""Small crystals, and fits with a setting that validation crystals choose, for scripts here."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import epitaxy as ep
 from epitaxy.crystals.arrow import write_arrow
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.evaluation.fits import Job, run_job
@@ -13,8 +16,17 @@ from epitaxy.evaluation.metrics import mean_absolute_error
 from epitaxy.evaluation.protocol import make_protocol
 from epitaxy.training.checkpoint import load_model
 from epitaxy.training.finetune import finetune_recipe
+from epitaxy.training.loader import seeded_generator
 from epitaxy.training.predict import predict_values
 from epitaxy.training.recipe import load_recipe
+
+
+def small_cells(source: str, count: int, atoms: int) -> Crystals:
+    """Return so many crystals of at most so many atoms, without labels, drawn by a fixed seed."""
+    crystals = ep.read_crystals(source, targets=())
+    small = torch.nonzero(crystals.atom_counts <= atoms).flatten()
+    order = torch.randperm(len(small), generator=seeded_generator("cells"))
+    return crystals[small[order[:count]]]
 
 
 @dataclass(frozen=True, eq=False)
