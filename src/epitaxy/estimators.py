@@ -292,7 +292,10 @@ class PropertyClassifier(ClassifierMixin, _PropertyEstimator):
         if len(self.classes_) < 2:
             raise InputError(f"y has one class only, {self.classes_[0]!r}: nothing to tell apart.")
         objectives = load_recipe(self.recipe).objectives
-        place = [one.get("name") for one in objectives].index("property")
+        names = [one.get("name") for one in objectives]
+        if "property" not in names:
+            raise InputError(f"recipe '{self.recipe}' has no objective 'property': name another.")
+        place = names.index("property")
         classes = {f"objectives.{place}.classes": len(self.classes_)}
         self._train(X, numbers.astype(np.float64), classes)
         return self

@@ -53,6 +53,7 @@ pretraining = "fp"
 name = "diverging"
 pretraining = "fp"
 label = "control"
+reference = "scratch"
 changes = { "training.learning_rate" = 1e30 }
 """
 MORE = '\n[[contenders]]\nbaseline = "composition-ridge"\n'

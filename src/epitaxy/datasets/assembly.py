@@ -100,7 +100,8 @@ def _value(name: str, found: Any, target: CardTarget, atoms: int) -> np.ndarray:
         raise InputError(f"its '{target.column}' is no number: {str(found)[:40]!r}.") from error
     if shape == (3, 3) and numbers.shape == (6,):
         numbers = numbers[_VOIGT]
-    if numbers.shape != shape and numbers.size == math.prod(shape):
+    flat = numbers.ndim <= 1 or numbers.shape == (*shape, 1) or (*numbers.shape, 1) == shape
+    if numbers.shape != shape and flat and numbers.size == math.prod(shape):
         numbers = numbers.reshape(shape)
     if numbers.shape != shape:
         raise InputError(

@@ -50,8 +50,8 @@ def audit(
     data, report = _read(crystals, target, extensive)
     wanted = _wanted_names(data, target)
     facts = Facts(data)
-    tested = None if test is None else _read(test, None, ())[0]
-    earlier = None if pretraining is None else _read(pretraining, None, ())[0]
+    tested = None if test is None else _read(test, target, extensive, partly=True)[0]
+    earlier = None if pretraining is None else _read(pretraining, target, extensive, partly=True)[0]
     findings, powers = label_findings(facts, wanted)
     findings += duplicate_findings(_only(data, wanted), tested, earlier)
     findings += geometry_findings(facts, report)
@@ -66,9 +66,15 @@ def audit(
 
 
 def _read(
-    source: Source, target: Sequence[str] | str | None, extensive: Sequence[str] | bool
+    source: Source,
+    target: Sequence[str] | str | None,
+    extensive: Sequence[str] | bool,
+    partly: bool = False,
 ) -> tuple[Crystals, ReadReport]:
-    """Read all columns of a source, and take the units that the caller states for some."""
+    """Read all columns of a source, and take the units that the caller states for some.
+
+    Partly: what is stated of columns that this source does not have is passed over.
+    """
     if isinstance(source, str) and source == "bundled" and not Path(source).exists():
         source = bundled()
     crystals, report = read_with_report(source, extensive=extensive)
@@ -76,6 +82,8 @@ def _read(
     stated = [parse_target(text) for text in _as_list(target)]
     targets = dict(crystals.targets)
     for name, unit in stated:
+        if partly and name not in targets:
+            continue
         found = crystals.target(name)
         if unit is not None and unit != found.unit:
             undeclared = found.unit in ("", "1")

@@ -72,7 +72,8 @@ class JsonStream:
                 if not self._more(wanted):
                     raise self._fault(str(error)) from error
             else:
-                closed = self._text[end - 1] in '}]"'  # a number may go on in the next piece
+                # a number may go on in the next piece, by ".", "e", "e+" or "e-" and a digit
+                closed = self._text[end - 1] in '}]"' or end + 3 <= len(self._text)
                 if closed or not self._more(wanted):
                     self._at = end
                     return found

@@ -94,19 +94,21 @@ def atoms_of_attributes(attributes: Mapping[str, Any]) -> "ase.Atoms":
     sites = attributes.get("species_at_sites")
     if missing or not sites:
         raise InputError(f"it has no {missing[0] if missing else 'species_at_sites'}.")
-    symbols = _symbols(attributes.get("species"))
-    vectors = attributes["lattice_vectors"]
-    cell = [[0.0 if number is None else number for number in vector] for vector in vectors]
     periodic = attributes.get("dimension_types") or [1, 1, 1]
     try:
+        symbols = _symbols(attributes.get("species"))
+        vectors = attributes["lattice_vectors"]
+        cell = [[0.0 if number is None else number for number in vector] for vector in vectors]
         return Atoms(
             [symbols.get(site, site) for site in sites],
             positions=attributes["cartesian_site_positions"],
             cell=cell,
             pbc=[bool(one) for one in periodic],
         )
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"its sites are no elements: {error}.") from error
+    except InputError:
+        raise
+    except (AttributeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"its sites cannot be read: {type(error).__name__}: {error}.") from error
 
 
 def _symbols(species: Any) -> dict[str, str]:

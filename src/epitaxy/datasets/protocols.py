@@ -51,6 +51,9 @@ class Asked:
             name: None if share is None else size_of(share, count, name)
             for name, share in (("train", train), ("validation", validation), ("test", test))
         }
+        for name, share in (("validation", validation), ("test", test)):
+            if share and sizes[name] == 0:
+                raise InputError(f"{share} of {count} crystals is no crystal to keep for {name}.")
         shares = (train, validation, test)
         if all(isinstance(share, float) for share in shares) and abs(sum(shares) - 1) < 1e-9:  # type: ignore[arg-type]
             sizes["train"] = None  # rounding must leave no crystal over

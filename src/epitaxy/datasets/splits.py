@@ -231,6 +231,8 @@ def _split_of(values: Mapping[str, Any]) -> Split:
     if not all(isinstance(name, str) for ids in parts.values() for name in ids):
         raise InputError("an id is no text.")
     groups = values["groups"]
+    if not isinstance(values["label"], Mapping):
+        raise InputError("its label is no table of names and values.")
     return Split(**parts, label=values["label"], groups=groups and tuple(groups))
 
 

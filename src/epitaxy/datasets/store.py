@@ -245,6 +245,13 @@ def _take_in(card: Card, given: Sequence[Path]) -> None:
                 "it is another version of the file, or damaged."
             )
         place = files_folder(card) / (path.name if "*" in file.name else file.name)
+        known = _record(place)
+        if not file.sha256 and known is not None and known["sha256"] != hashed:
+            raise ChecksumError(
+                f"{path} has the sha256 {hashed}; the file of this name that was taken first had "
+                f"{known['sha256']}: it is another version, or damaged. If it is meant to take the "
+                f"other's place, remove {place.parent} first."
+            )
         if place.exists() and place.samefile(path):
             _remember(place, hashed, str(path), bool(file.sha256))
             continue

@@ -122,6 +122,12 @@ def csv_table(path: Path, request: Request) -> Table:
     finally:
         csv.field_size_limit(longest)
     header = rows[0]
+    for cells, line in zip(rows, lines, strict=True):
+        if any(cells[len(header) :]):
+            raise InputError(
+                f"{path}, line {line} has {len(cells)} cells, and the first line {len(header)}: "
+                "put texts with a comma into quotation marks, and write decimals with a point."
+            )
     if path.name == "id_prop.csv" and not _is_header(header, path.parent):
         header = ["id", *_names_of_values(path, len(header) - 1, request)]
     else:

@@ -183,6 +183,8 @@ def average_over_tasks(
         if without:
             kinds[f"without {', '.join(without)}"] = own[~own["task"].isin(without)]
         for which, some in kinds.items():
+            if some.empty:  # this size has but the tasks left out
+                continue
             chosen = list(configurations_of(some, contender, reference))
             found = average_improvement(chosen, resamples, confidence, seed)
             head = {} if size is None else {"size": size}

@@ -25,6 +25,7 @@ from epitaxy.errors import EpitaxyError, TrainingError
 from epitaxy.evaluation.protocol import setting_name
 from epitaxy.training.checkpoint import load_model, save_model
 from epitaxy.training.files import write_json
+from epitaxy.training.learner import NotFiniteError
 from epitaxy.training.predict import predict_values
 from epitaxy.training.recipe import Recipe, parse_recipe
 from epitaxy.training.train import probes, train
@@ -128,7 +129,7 @@ def run_job(file: Path) -> None:
     recipe = parse_recipe(job["recipe"], str(file))
     try:
         trained = train(recipe, training, held, ancestor, folder=folder)
-    except TrainingError as error:
+    except NotFiniteError as error:
         write_json(folder / RESULT_FILE, {"failed": str(error)})
         return
     save_model(trained.model, folder, probes(training))

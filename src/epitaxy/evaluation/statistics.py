@@ -18,12 +18,11 @@ counts the crystal × seed residual three times. We keep the resampling and mend
   We subtract half of it there. All of it would be unbiased, but lets 10 % false positives
   through where the residual dominates and seeds are few.
 
-Simulated at nominal 5 % (`benchmarks/false_positives.py`; 1,500 comparisons of equal contenders
-in each of 11 scenarios, 3 and 5 seeds, 100 to 2,000 crystals, a spread between runs from none
-to dominant), this interval claims a difference in 2.5 to 6.4 %, the textbook's in 0.4 to 24 %.
-It errs on the careful side, about 3 %, where seeds hardly matter. With 300 test crystals a true
-improvement by 10 % is seen in 7 to 34 % of comparisons with 3 seeds and in 5 to 61 % with 5:
-"no evidence" is not evidence of no effect.
+Simulated at nominal 5 % (`benchmarks/false_positives.py`; equal contenders, 3 and 5 seeds, 100 to
+2,000 crystals, a spread between runs from none to dominant), this interval claims a difference in
+2.5 to 6.4 %, the textbook's in 0.4 to 24 %. It errs on the careful side, about 3 %, where seeds
+hardly matter. With 300 test crystals a true improvement by 10 % is seen in 5 to 33 % of comparisons
+with 3 seeds and in 5 to 65 % with 5: "no evidence" is not evidence of no effect.
 
 What the interval does not cover: test crystals that resemble each other (it takes them as
 independent), and whatever was the same in every seed, such as the one pre-training run that

@@ -56,13 +56,19 @@ class Twins:
         return Twins(first, second, np.concatenate([self.same[along], self.same[against]]))
 
 
-def find_twins(facts: Facts, sought: Bool[np.ndarray, " crystals"]) -> Twins:
+def find_twins(
+    facts: Facts,
+    sought: Bool[np.ndarray, " crystals"],
+    part: Int[np.ndarray, " crystals"] | None = None,
+) -> Twins:
     """Return all pairs of which at least one crystal is sought.
 
     Fingerprints are made only of crystals that share their reduced formula with a sought one and
     whose volume per atom is within 3 % of another's, so most of a large collection costs nothing.
     In a group that has more than 20 partners each, some pairs are left out but the groups stay.
+    Pairs of two parts, where ``part`` has a number for each crystal, are never left out.
     """
+    part = np.zeros(len(facts.crystals), dtype=np.int64) if part is None else part
     crystals, keys = facts.crystals, facts.formula_keys
     volume = np.log(np.where(np.isnan(facts.volumes_per_atom), 1.0, facts.volumes_per_atom))
     order = np.lexsort((volume, keys))
@@ -76,7 +82,9 @@ def find_twins(facts: Facts, sought: Bool[np.ndarray, " crystals"]) -> Twins:
     place[needed] = np.arange(len(needed))
     vectors = structure_fingerprints(crystals[torch.from_numpy(needed)])
     periodic = crystals.pbc.numpy()
-    found = [_pairs(f, volume, vectors[place[f]], periodic, sought) for f in families if len(f)]
+    found = [
+        _pairs(f, volume, vectors[place[f]], periodic, sought, part) for f in families if len(f)
+    ]
     empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
     return Twins(*(np.concatenate(column) for column in zip(empty, *found, strict=True)))
 
@@ -93,6 +101,7 @@ def _pairs(
     vectors: Float[np.ndarray, "family width"],
     periodic: Bool[np.ndarray, "crystals 3"],
     sought: Bool[np.ndarray, " crystals"],
+    part: Int[np.ndarray, " crystals"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     firsts, seconds, sames = [], [], []
     for start in range(0, len(family), _ROWS_AT_ONCE):
@@ -103,7 +112,8 @@ def _pairs(
         near &= rows[:, None] < np.arange(len(family))[None, :]
         near &= sought[family][rows][:, None] | sought[family][None, :]
         near &= (periodic[family][rows][:, None] == periodic[family][None, :]).all(2)
-        near &= np.cumsum(near, axis=1) <= _PARTNERS
+        across = part[family][rows][:, None] != part[family][None, :]
+        near &= across | (np.cumsum(near & ~across, axis=1) <= _PARTNERS)
         i, j = np.nonzero(near)
         exact = np.linalg.norm(vectors[rows[i]] - vectors[j], axis=1)
         firsts.append(family[rows[i]])
@@ -123,7 +133,8 @@ def duplicate_findings(
     )
     of_part = np.repeat(np.arange(len(given)), [len(part) for part in given.values()])
     where = {name: of_part == number for number, name in enumerate(given)}
-    twins = find_twins(Facts(union), ~where.get("pretraining", np.zeros(len(union), dtype=bool)))
+    sought = ~where.get("pretraining", np.zeros(len(union), dtype=bool))
+    twins = find_twins(Facts(union), sought, of_part)
     findings = _within(crystals, twins.between(where["train"], where["train"]), len(union))
     if test is not None:
         findings += _test_in_training(union, twins.between(where["test"], where["train"]), test)

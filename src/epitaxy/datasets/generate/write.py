@@ -114,6 +114,10 @@ def stream_of(seed: int, settings: Mapping[str, Any] | None = None) -> CrystalSt
     for name in settings or ():
         if name not in known:
             raise InputError(f"no setting '{name}' of the generator. {did_you_mean(name, known)}")
+    for name, value in (settings or {}).items():
+        kind = int if name == "max_atoms" else int | float
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise InputError(f"the generator's {name} is a number, not {value!r}.")
     return CrystalStream(seed=seed, **(settings or {}))
 
 

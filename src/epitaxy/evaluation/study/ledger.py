@@ -280,11 +280,13 @@ class Ledger:
         return self._digests[key]
 
     def _leader(self, cell: Cell) -> Cell:
-        """Return the cell whose choice of a setting this one takes over; itself, if nobody's."""
-        first = cell.task.splits.folds[0]
-        if self.plan.study.tune == "each" or (cell.seed == 0 and cell.fold == first):
+        """Return the cell whose choice of a setting this one takes over; itself, if nobody's.
+
+        A fold chooses for itself: another one trains and validates on its test crystals.
+        """
+        if self.plan.study.tune == "each" or cell.seed == 0:
             return cell
-        return Cell(cell.task, cell.row, cell.size, 0, first)
+        return Cell(cell.task, cell.row, cell.size, 0, cell.fold)
 
     def _works_of(self, cell: Cell) -> Iterator[Work]:
         origin = self._pretraining(cell.row.origin)
@@ -306,10 +308,14 @@ class Ledger:
         return [one for one in works if not self.done(one) and one.key not in self.failures]
 
     def _best(self, cell: Cell, fits: Sequence[FitWork]) -> FitWork | None:
-        """Return the fit with the lowest validation error, once all have ended somehow."""
-        if not fits or self._open(fits):
+        """Return the fit with the lowest validation error, once all have a result.
+
+        There is no best of fewer settings than others have: a diverged fit is a result, and one
+        that ended without a result is none.
+        """
+        if not fits or self._open(fits) or not all(self.done(fit) for fit in fits):
             return None
-        errors = {fit: self._error(cell, fit) for fit in fits if self.done(fit)}
+        errors = {fit: self._error(cell, fit) for fit in fits}
         best = min(errors, key=lambda fit: errors[fit], default=None)
         return best if best is not None and math.isfinite(errors[best]) else None
 
@@ -336,7 +342,10 @@ class Ledger:
             return reason and f"the first seed, which chooses for all, failed: {reason}"
         if self._open(fits):
             return ""
-        reasons = [self.failures.get(fit.key) or self._result(fit)["failed"] for fit in fits]
+        ended = [self.failures[fit.key] for fit in fits if fit.key in self.failures]
+        if ended:
+            return ended[0]
+        reasons = [self._result(fit)["failed"] for fit in fits]
         return reasons[0] if len(reasons) == 1 else f"all {len(fits)} settings: {reasons[0]}"
 
     def _baseline_outcome(self, cell: Cell, brief: bool) -> Outcome:

@@ -26,7 +26,7 @@ from epitaxy.registry import build, settings_of
 from epitaxy.training.checkpoint import load_model
 from epitaxy.training.finetune import lineage
 from epitaxy.training.pretrain import needed_targets
-from epitaxy.training.recipe import Recipe, load_recipe
+from epitaxy.training.recipe import Recipe, load_recipe, recipe_names
 from epitaxy.training.train import labels_seen, made_objectives
 
 
@@ -106,7 +106,9 @@ def _planned(entry: Pretraining, name: str, cell: Mapping[str, Any], home: Path)
         epoch=epoch,
         label=entry.label,
         values={column("pretraining", key): value for key, value in cell.items()},
-        faithful=entry.recipe.startswith(PAPERS) and set(changes) <= {"data.source"},
+        faithful=entry.recipe.startswith(PAPERS)
+        and entry.recipe in recipe_names()
+        and set(changes) <= {"data.source"},
     )
 
 

@@ -9,6 +9,7 @@ from epitaxy.errors import EpitaxyError, InputError
 from epitaxy.evaluation.study.ledger import Ledger
 from epitaxy.evaluation.study.plan import task_recipe
 from epitaxy.evaluation.study.works import digest, what_counts
+from epitaxy.training.learner import NotFiniteError
 from epitaxy.training.recipe import Recipe
 from epitaxy.training.train import train
 
@@ -43,7 +44,10 @@ def rehearse(ledger: Ledger) -> None:
             continue
         seen.add(kind)
         try:
-            train(step, _few(crystals))
+            few = _few(crystals)
+            train(step, few, few)
+        except NotFiniteError:  # that a training diverges is a result, and no fault of the study
+            continue
         except EpitaxyError as error:
             problems.append(f"{name}: {error}")
         except Exception as error:  # whatever it is, it would be the same after hours

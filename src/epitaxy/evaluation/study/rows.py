@@ -26,7 +26,7 @@ from epitaxy.evaluation.study.specification import (
     plain_keys,
 )
 from epitaxy.registry import build, settings_of
-from epitaxy.training.recipe import Recipe, load_recipe
+from epitaxy.training.recipe import Recipe, load_recipe, recipe_names
 from epitaxy.training.train import made_objectives
 
 SCRATCH = "scratch"
@@ -209,7 +209,9 @@ def _network(
     if origin is not None and recipe.backbone != dict(origin.backbone):
         raise RecipeError("the backbone is that of its pre-training: leave it out of the changes.")
     made_objectives(recipe)
-    faithful = chosen.startswith(PAPERS) and set(changes) <= {"data.source"}
+    faithful = (
+        chosen.startswith(PAPERS) and chosen in recipe_names() and set(changes) <= {"data.source"}
+    )
     label: Label = "paper" if faithful and (origin is None or origin.faithful) else "ours"
     label = entry.label or (origin.label if origin is not None else None) or label
     start = {} if origin is None else {k.partition(".")[2]: v for k, v in origin.values.items()}
@@ -247,6 +249,8 @@ def _with_references(made: Sequence[Row], problems: Problems) -> list[Row]:
         if reference is not None and reference not in names:
             told = did_you_mean(reference, names)
             problems.append(f"contender '{row.name}': no reference '{reference}'. {told}")
+        elif reference == row.name:
+            problems.append(f"contender '{row.name}' is its own reference: name another.")
         elif reference is None and not row.is_scratch:
             reference = _counterpart(row, scratch)
             if reference is None and row.baseline is None and scratch:
@@ -256,15 +260,13 @@ def _with_references(made: Sequence[Row], problems: Problems) -> list[Row]:
 
 
 def _counterpart(row: Row, scratch: Sequence[Row]) -> str | None:
-    """Return the row from scratch with the same backbone and, if there are several, recipe."""
+    """Return the row from scratch with the same backbone, recipe and tuning."""
     if row.recipe is None:
         return scratch[0].name if scratch else None
     same = [one for one in scratch if one.backbone == row.backbone and one.tuned == row.tuned]
     own = _what_is_trained(row.recipe.altered(FREE))
     exact = [one for one in same if one.recipe and _what_is_trained(one.recipe) == own]
-    if exact:
-        return exact[0].name
-    return same[0].name if len(same) == 1 else None
+    return exact[0].name if exact else None
 
 
 def _what_is_trained(recipe: Recipe) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Study(Section):
         finetuning: name or path of the recipe of every fine-tuning.
         changes: keys of that recipe and their values.
         tuning: keys of that recipe and the values that every contender may choose from.
-        tune: whether settings are chosen for ``"each"`` seed, or on the ``"first"``.
+        tune: whether settings are chosen for ``"each"`` seed, or in every fold on the ``"first"``.
         grid: ``pretraining.…`` and ``finetuning.…`` keys of recipes and lists of values, for all
             pre-trainings and all fine-tunings; ``backbone`` for both.
         baselines: names of contenders without a network, or ``"default"``, ``"all"``.

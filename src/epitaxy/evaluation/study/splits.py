@@ -229,6 +229,8 @@ def _sizes(
         everything = room - validation
     elif shared:
         everything = room - validation_size(round(room / (1.0 + validation)), validation)
+        while everything + validation_size(everything, validation) > room:  # by rounding
+            everything -= 1
     most = everything if at_most is None else min(everything, int(at_most * count))
     found: dict[int, Size] = {}
     for size in sizes:
