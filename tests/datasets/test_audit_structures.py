@@ -114,6 +114,12 @@ def test_rows_of_the_test_set_that_stand_in_training_are_leaks(some):
     assert "leak" not in clean
 
 
+def test_forty_copies_of_one_training_row_are_forty_leaks(some):
+    copies = cat([replace(some[:1], ids=[f"test-{k}"]) for k in range(40)])
+    found = {f.check: f for f in duplicate_findings(some[:100], copies, None)}
+    assert found["leak"].count == 40
+
+
 def test_test_rows_in_the_pretraining_data_are_a_warning_and_an_error_with_labels():
     crystals = bundled()[:60]
     plain = crystals.with_targets({})

@@ -252,6 +252,13 @@ def test_a_csv_names_files_relative_to_itself(tmp_path, delimiter):
     assert_salts(read_crystals(tmp_path / "all.csv"))
 
 
+def test_a_csv_row_with_more_cells_than_columns_is_refused(tmp_path):
+    write_cifs(tmp_path / "cifs")
+    (tmp_path / "all.csv").write_text("path,gap\ncifs/NaCl.cif,5.0\ncifs/Fe.cif,0,2\n")
+    with pytest.raises(InputError, match="line 3 has 3 cells, and the first line 2"):
+        read_crystals(tmp_path / "all.csv")
+
+
 def test_a_csv_may_hold_the_cifs_themselves(tmp_path, structures):
     rows = [["id", "cif", "gap[meV]"]]
     rows += [

@@ -176,6 +176,13 @@ def test_smaller_subsets_are_part_of_larger_ones_and_no_part_meets_another():
     assert splits.parts[15, 0, None].train != splits.parts[15, 1, None].train
 
 
+@pytest.mark.parametrize("count", [81, 87, 99, 111, 123, 135, 500])
+def test_all_the_crystals_are_as_many_as_leave_their_validation_part(count):
+    sides = {None: Sides(range(20), pool := range(20, 20 + count), pool)}
+    (part,) = nested_splits(sides, 1, ["all"], None, 0.2).parts.values()
+    assert count - 1 <= len(part.train) + len(part.validation) <= count
+
+
 def test_sizes_are_lowered_only_where_a_share_is_given():
     sides = {None: Sides(range(20), pool := range(20, 120), pool)}
     assert nested_splits(sides, 1, [20, 500], 0.5, 10).sizes == {20: 20, 60: 500}
