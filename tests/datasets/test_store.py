@@ -38,12 +38,16 @@ def cards(tmp_path, monkeypatch, cache):
 
 
 def process(*arguments: str) -> subprocess.Popen:
+    def hear_interrupts() -> None:  # a job in the background may have been told to ignore them
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     return subprocess.Popen(
         [sys.executable, "-m", "epitaxy.cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ),
+        preexec_fn=hear_interrupts,
     )
 
 
