@@ -14,7 +14,7 @@ from epitaxy.evaluation.study.rows import Row
 from epitaxy.evaluation.study.specification import parse_study
 from epitaxy.evaluation.study.splits import Splits
 from epitaxy.evaluation.study.tables import PaperTable, paper_tables, write_tables
-from epitaxy.evaluation.study.works import Work
+from epitaxy.evaluation.study.works import BaselineWork
 
 ROWS = (
     Row("scratch", "scratch", "ours"),
@@ -119,7 +119,7 @@ def test_a_seed_that_lacks_a_fold_is_not_counted():
 
 
 def test_the_time_left_is_learned_from_what_has_ended():
-    works = [Work(f"{n}", Path(f"{n}"), float(n), "fit") for n in (1, 2, 3)]
+    works = [BaselineWork(f"{n}", Path(f"{n}"), float(n), "fit", {}) for n in (1, 2, 3)]
     clock = Clock()
     assert clock.left(works, 2) is None
     clock.learn(works[0], 10.0)

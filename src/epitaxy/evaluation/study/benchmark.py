@@ -114,11 +114,9 @@ def describe_study(
 
 
 def _audit(ledger: Ledger) -> None:
-    """Look the tasks' crystals through, once, if the study asks for it."""
+    """Look the tasks' crystals through, as they are now, if the study asks for it."""
     for task in ledger.plan.tasks if ledger.plan.study.audit else ():
         file = ledger.folder / "audit" / f"{task.name}.json"
-        if file.is_file():
-            continue
         read = [one.crystals for one in ledger.plan.pretraining_data.values()]
         largest = max(read, key=len, default=None)
         found = audit(task.data.crystals, task.target, pretraining=largest)

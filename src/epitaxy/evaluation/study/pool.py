@@ -102,7 +102,7 @@ class Pool:
             answer = worker.stdout.readline()
         except BrokenPipeError:
             answer = ""
-        if answer:
+        if answer.endswith("\n"):  # half a line is of a worker that was killed while it wrote
             return json.loads(answer)["error"]
         status = worker.wait()
         with self._starting:

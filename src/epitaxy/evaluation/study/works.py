@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ BESIDE_THE_POINT = ("resume_minutes", "cache_edges", "workers", "loggers")  # sa
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Work(ABC):
     """What a worker process does at once.
 
     Attributes:
@@ -69,9 +70,9 @@ class Work:
         *_, last = file.read_text(encoding="utf-8").splitlines() or ["{}"]
         return f", epoch {json.loads(last).get('epoch', 0)}"
 
+    @abstractmethod
     def write(self) -> Path:
         """Write the order for a worker, and return the file's path."""
-        raise NotImplementedError
 
     def _ordered(self, file: str, values: Mapping[str, Any]) -> Path:
         write_json(self.folder / file, {"kind": self.kind, **values})
