@@ -16,7 +16,7 @@ quickstart: $(READY)
 	$(BIN)/epitaxy quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .
