@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import epitaxy as ep
+from epitaxy.crystals.exchange import to_ase
 from epitaxy.evaluation.study.benchmark import run_study
 from epitaxy.evaluation.study.pool import Pool
 
@@ -179,6 +182,26 @@ def test_the_folder_holds_what_a_report_reads(study):
     assert (pretraining["name"], pretraining["atoms_seen"]) == ("fp", atoms)
     for suffix in ("md", "csv", "tex"):
         assert (folder / "tables" / f"improvements-20.{suffix}").is_file()
+
+
+def test_a_map_places_the_same_crystals_by_every_representation(study):
+    """By the first two components of what the pre-trained network itself makes of them."""
+    maps = pd.read_parquet(study.folder / "maps.parquet")
+    task = study.plan.tasks[0].data.crystals
+    pca = maps[maps["method"] == "pca"]
+    for label in ("untrained", "fp"):
+        assert pca[pca["pretraining"] == label]["id"].tolist() == list(task.ids)
+    own = pca[pca["pretraining"] == "fp"]
+    table = ep.embed(study.records.pretraining["folder"][0], task)
+    features = table.drop(columns=["id", "flag"]).to_numpy(dtype=float)
+    centered = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-12)
+    values = np.linalg.svd(centered, compute_uv=False)
+    np.testing.assert_allclose(own["x"].std(ddof=0), values[0] / len(task) ** 0.5, rtol=1e-3)
+    np.testing.assert_allclose(own["y"].std(ddof=0), values[1] / len(task) ** 0.5, rtol=1e-3)
+    atoms = to_ase(task[7:8])[0]
+    density = atoms.get_masses().sum() / atoms.get_volume() * 1.66053906892
+    assert own["density"].iloc[7] == pytest.approx(density, rel=1e-6)
+    assert own["value"].tolist() == task.target("bulk_modulus").values.tolist()
 
 
 def test_a_row_added_to_the_file_is_made_and_nothing_else(study, home):

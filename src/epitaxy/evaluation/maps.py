@@ -1,5 +1,7 @@
-"""Representations in two dimensions: PCA and t-SNE, as tidy records for a figure."""
+"""Representations in two dimensions, as tidy records for a figure: PCA, t-SNE and UMAP."""
 
+import warnings
+from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
@@ -58,17 +60,11 @@ def mapped(
 ) -> pd.DataFrame:
     """Return contender, method, x, y, family and truth of at most ``MOST_ROWS`` rows.
 
-    Features are standardized. Axes of a PCA are its first two components; those of t-SNE (on the
-    first 50 components, perplexity 30 or a fifth of the rows) mean nothing.
+    See ``planes`` for what the places mean.
     """
     chosen = np.arange(len(rows))
     if len(rows) > MOST_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False))
-    values, _ = standardized(rows[chosen], rows[:1])
-    left, scale, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
-    components = (left * scale)[:, :50]
-    plane = np.zeros((len(chosen), 2))
-    plane[:, : min(2, components.shape[1])] = components[:, :2]
     tables = [
         pd.DataFrame(
             {
@@ -80,9 +76,29 @@ def mapped(
                 "truth": truth[chosen],
             }
         )
-        for method, places in (("PCA", plane), ("t-SNE", _neighbors_kept(components, seed)))
+        for method, places in planes(rows[chosen], seed).items()
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def planes(
+    rows: Float[ndarray, "rows width"], seed: int = 0
+) -> dict[str, Float[ndarray, "rows 2"]]:
+    """Return the rows' places in a plane: method → x and y.
+
+    Features are standardized. Axes of ``PCA`` are the first two components; those of ``t-SNE``
+    (on the first 50 components, perplexity 30 or a fifth of the rows) and of ``UMAP`` (on the
+    same, where the package umap-learn is installed) mean nothing.
+    """
+    values, _ = standardized(rows, rows[:1])
+    left, scale, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    components = (left * scale)[:, :50]
+    plane = np.zeros((len(rows), 2))
+    plane[:, : min(2, components.shape[1])] = components[:, :2]
+    found = {"PCA": plane, "t-SNE": _neighbors_kept(components, seed)}
+    if find_spec("umap") is not None:
+        found["UMAP"] = _manifold_kept(components, seed)
+    return found
 
 
 def _neighbors_kept(
@@ -94,3 +110,15 @@ def _neighbors_kept(
         return np.zeros((len(components), 2))
     few = min(30.0, len(components) / 5)
     return TSNE(perplexity=few, init="pca", random_state=seed).fit_transform(components)
+
+
+def _manifold_kept(components: Float[ndarray, "rows width"], seed: int) -> Float[ndarray, "rows 2"]:
+    from umap import UMAP
+
+    if components.shape[1] < 2 or len(components) < 5:
+        return np.zeros((len(components), 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a seed leaves it one core
+        near = min(15, len(components) - 1)
+        found = UMAP(n_neighbors=near, init="pca", random_state=seed).fit_transform(components)
+    return np.asarray(found, dtype=float)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from epitaxy.evaluation.fits import Job
 from epitaxy.evaluation.metrics import mean_absolute_error
@@ -26,6 +26,8 @@ from epitaxy.evaluation.study.works import (
     what_counts,
 )
 from epitaxy.training.recipe import Recipe
+
+W = TypeVar("W", bound=Work)
 
 
 class Ledger:
@@ -74,14 +76,14 @@ class Ledger:
         """Return what can be done now for a cell; nothing where it is complete, or must wait."""
         origin = self._pretraining(cell.row.origin)
         if origin is not None and not self.done(origin):
-            return self._open([origin])
+            return self.open_ones([origin])
         if cell.row.baseline is not None:
-            return self._open([self.baseline(cell)])
+            return self.open_ones([self.baseline(cell)])
         fits = self.wanted_fits(cell)
-        if missing := self._open(fits):
-            return missing
+        if missing := self.open_ones(fits):
+            return [*missing]
         best = self._best(cell, fits)
-        return [] if best is None else self._open([self.prediction(cell, best)])
+        return [] if best is None else self.open_ones([self.prediction(cell, best)])
 
     def expected(self) -> list[Work]:
         """Return all works of the study, each once; where a setting is open, one stands for it."""
@@ -95,10 +97,6 @@ class Ledger:
         """Return whether a cell is neither done nor failed."""
         return self.outcome(cell, brief=True).status == "waiting"
 
-    def left(self) -> list[Work]:
-        """Return the works that are neither done nor have failed."""
-        return self._open(self.expected())
-
     def outcome(self, cell: Cell, brief: bool = False) -> Outcome:
         """Return what came of a cell so far; in brief, its status and the reason alone."""
         origin = self._pretraining(cell.row.origin)
@@ -108,7 +106,7 @@ class Ledger:
         if cell.row.baseline is not None:
             return self._baseline_outcome(cell, brief)
         fits = self.wanted_fits(cell)
-        if brief and self._open(fits):
+        if brief and self.open_ones(fits):
             return Outcome("waiting")
         tried = {
             setting_name(fit.job.setting): self._error(cell, fit) for fit in fits if self.done(fit)
@@ -166,7 +164,7 @@ class Ledger:
             "at_least": max(1, len(self.plan.settings)),
             **{key: list(rows) for key, rows in vars(part).items()},
         }
-        identity = ["baseline", told, cell.task.data.fingerprint, self._start(origin)]
+        identity = ["baseline", told, cell.task.data.fingerprint, self.start(origin)]
         ancestor = self.ancestor(origin)
         order = {
             **told,
@@ -207,10 +205,15 @@ class Ledger:
         for origin in self.plan.origins:
             yield origin, self._pretraining(origin)
 
+    def is_made(self, origin: Origin) -> bool:
+        """Return whether the weights of a pre-training are there."""
+        work = self._pretraining(origin)
+        return work is None or self.done(work)
+
     def _fit(self, cell: Cell, setting: Mapping[str, Any]) -> FitWork:
         recipe, counts = self._recipe(cell, setting)
         part, data = cell.part, cell.task.data
-        start = self._start(cell.row.origin)
+        start = self.start(cell.row.origin)
         identity = ["fit", counts, cell.seed, self._part_digest(cell), start]
         job = Job(
             folder=self.folder / "fits" / digest(identity),
@@ -266,7 +269,7 @@ class Ledger:
             )
         return self._pretrainings[origin.name]
 
-    def _start(self, origin: Origin | None) -> list[Any] | None:
+    def start(self, origin: Origin | None) -> list[Any] | None:
         """Return what a fit's start is known by: the weights' hash, or how they will be made."""
         work = self._pretraining(origin)
         if origin is None:
@@ -304,7 +307,8 @@ class Ledger:
         found = [self.outcome(cell, brief=True).status for cell in self.cells]
         return {one: found.count(one) for one in get_args(Status)}
 
-    def _open(self, works: Sequence[Work]) -> list[Work]:
+    def open_ones(self, works: Sequence[W]) -> list[W]:
+        """Return those that are neither done nor have failed."""
         return [one for one in works if not self.done(one) and one.key not in self.failures]
 
     def _best(self, cell: Cell, fits: Sequence[FitWork]) -> FitWork | None:
@@ -313,7 +317,7 @@ class Ledger:
         There is no best of fewer settings than others have: a diverged fit is a result, and one
         that ended without a result is none.
         """
-        if not fits or self._open(fits) or not all(self.done(fit) for fit in fits):
+        if not fits or self.open_ones(fits) or not all(self.done(fit) for fit in fits):
             return None
         errors = {fit: self._error(cell, fit) for fit in fits}
         best = min(errors, key=lambda fit: errors[fit], default=None)
@@ -340,7 +344,7 @@ class Ledger:
             leader = self._leader(cell)
             reason = self._why_not(leader, self.fits(leader))
             return reason and f"the first seed, which chooses for all, failed: {reason}"
-        if self._open(fits):
+        if self.open_ones(fits):
             return ""
         ended = [self.failures[fit.key] for fit in fits if fit.key in self.failures]
         if ended:

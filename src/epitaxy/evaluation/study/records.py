@@ -12,12 +12,14 @@ import pandas as pd
 from epitaxy.evaluation.statistics import FEWEST_SEEDS, verdict
 from epitaxy.evaluation.study.cells import Cell, Outcome
 from epitaxy.evaluation.study.ledger import Ledger
+from epitaxy.evaluation.study.mapping import collect_maps
 from epitaxy.evaluation.study.plan import TaskData
 from epitaxy.evaluation.summary import compare_contenders, summarize
 from epitaxy.training.checkpoint import read_card
 from epitaxy.training.files import write_atomically, write_json
 from epitaxy.training.predict import formulas
 
+BINARY = ("predictions", "maps")  # one row per crystal and more: Parquet, the others CSV
 IMPROVEMENT = ("improvement_percent", "improvement_low", "improvement_high")
 RESULT_COLUMNS = (
     "task",
@@ -48,6 +50,7 @@ class Records:
         tuning: every setting tried, with its validation error.
         pretraining: one row per pre-training.
         published: what others report for the tasks.
+        maps: places of crystals in a plane, by representations that are not fine-tuned.
         verdicts: what each interval says, in a sentence.
         sentence: what all of it says.
     """
@@ -59,6 +62,7 @@ class Records:
     tuning: pd.DataFrame
     pretraining: pd.DataFrame
     published: pd.DataFrame
+    maps: pd.DataFrame
     verdicts: tuple[Mapping[str, Any], ...]
     sentence: str
 
@@ -82,6 +86,7 @@ def collect(ledger: Ledger) -> Records:
         tuning=_tuning(found),
         pretraining=_pretraining(ledger),
         published=_published(ledger.plan.tasks),
+        maps=collect_maps(ledger),
         verdicts=tuple(verdicts),
         sentence=_sentence(records, results),
     )
@@ -91,7 +96,7 @@ def write_records(ledger: Ledger, found: Records) -> None:
     """Write the records into the study's folder, each file as a whole."""
     folder = ledger.folder
     for name, table in found.tables().items():
-        if name == "predictions":
+        if name in BINARY:
             content = io.BytesIO()
             table.to_parquet(content, index=False)
             write_atomically(folder / f"{name}.parquet", content.getvalue())

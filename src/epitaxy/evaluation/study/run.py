@@ -9,13 +9,21 @@ from pathlib import Path
 from epitaxy.errors import RunFolderError
 from epitaxy.evaluation.study.cells import Cell
 from epitaxy.evaluation.study.ledger import Ledger, read_seconds
+from epitaxy.evaluation.study.mapping import map_works
 from epitaxy.evaluation.study.pool import Pool, workers_for
 from epitaxy.evaluation.study.progress import Clock, Progress, spoken_time
-from epitaxy.evaluation.study.works import PredictionWork, PretrainingWork, Work, note_failure
+from epitaxy.evaluation.study.works import (
+    MapWork,
+    PredictionWork,
+    PretrainingWork,
+    Work,
+    note_failure,
+)
 
 POLL = 2.0  # seconds
 WRITE_EVERY = 300.0  # seconds
 MANIFEST = "study.json"
+LAST = (2,)  # the urgency of what nothing else waits for
 
 
 def run_works(
@@ -30,10 +38,12 @@ def run_works(
     An interrupt ends the workers; what had ended is kept, and trainings under way resume.
     """
     waiting = [cell for cell in ledger.cells if ledger.is_open(cell)]
-    if not waiting:
+    maps = map_works(ledger)
+    if not waiting and not ledger.open_ones(maps):
         return
     _write_data(ledger)
-    works, left = ledger.expected(), ledger.left()
+    works = [*ledger.expected(), *maps]
+    left = ledger.open_ones(works)
     clock = _learned(ledger, works)
     shown = Progress(total=len(_told(left)), shown=progress)
     if progress:
@@ -44,7 +54,7 @@ def run_works(
     with Pool(jobs) as pool:
         given: dict[str, Work] = {}
         answered = 0
-        _submit(ledger, pool, waiting, given)
+        _submit(ledger, pool, waiting, maps, given)
         while answered < len(given):
             answer = pool.answer(POLL)
             if answer is None:
@@ -57,8 +67,9 @@ def run_works(
             if not reason and (seconds := read_seconds(work)):
                 clock.learn(work, seconds)
             waiting = [cell for cell in waiting if ledger.is_open(cell)]
-            _submit(ledger, pool, waiting, given)
-            shown.ended(work, reason, clock.left(ledger.left(), pool.workers))
+            _submit(ledger, pool, waiting, maps, given)
+            left = ledger.open_ones([*ledger.expected(), *maps])
+            shown.ended(work, reason, clock.left(left, pool.workers))
             if write is not None and time.monotonic() - written > WRITE_EVERY:
                 write()
                 written = time.monotonic()
@@ -66,7 +77,7 @@ def run_works(
 
 def plan_in_words(ledger: Ledger, jobs: int | None = None) -> str:
     """Return what a study will do, how much of it is done, and how long the rest may take."""
-    plan, works = ledger.plan, ledger.expected()
+    plan, works = ledger.plan, [*ledger.expected(), *map_works(ledger)]
     lines = [f"study {plan.study.name}"]
     for task in plan.tasks:
         sizes = ", ".join(f"{size:,}" for size in task.splits.sizes)
@@ -91,7 +102,7 @@ def plan_in_words(ledger: Ledger, jobs: int | None = None) -> str:
         else f"  nothing to choose; {plan.study.seeds} seeds"
     )
     lines += _counts(ledger, works)
-    if left := ledger.left():
+    if left := ledger.open_ones(works):
         time_left = _learned(ledger, works).left(left, workers_for(jobs))
         hint = "" if time_left is not None else "; known once a few have ended"
         lines.append(f"  time for what is left: {spoken_time(time_left)}{hint}")
@@ -121,6 +132,7 @@ def _counts(ledger: Ledger, works: Sequence[Work]) -> list[str]:
         "fit": "fits",
         "baseline": "baselines",
         "prediction": "test predictions",
+        "map": "maps of representations",
     }
     lines = []
     for kind, name in names.items():
@@ -149,7 +161,13 @@ def _told(works: Sequence[Work]) -> list[Work]:
     return [work for work in works if not isinstance(work, PredictionWork)]
 
 
-def _submit(ledger: Ledger, pool: Pool, waiting: Sequence[Cell], given: dict[str, Work]) -> None:
+def _submit(
+    ledger: Ledger,
+    pool: Pool,
+    waiting: Sequence[Cell],
+    maps: Sequence[MapWork],
+    given: dict[str, Work],
+) -> None:
     """Hand over what has become possible."""
     for cell in waiting:
         for work in ledger.next_works(cell):
@@ -157,6 +175,10 @@ def _submit(ledger: Ledger, pool: Pool, waiting: Sequence[Cell], given: dict[str
                 given[work.key] = work
                 urgency = (0,) if isinstance(work, PretrainingWork) else cell.urgency
                 pool.submit(urgency, work.key, work.write())
+    for one in ledger.open_ones(maps):
+        if one.key not in given and ledger.is_made(one.origin):
+            given[one.key] = one
+            pool.submit(LAST, one.key, one.write())
 
 
 def _learned(ledger: Ledger, works: Sequence[Work]) -> Clock:

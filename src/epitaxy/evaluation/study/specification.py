@@ -151,6 +151,7 @@ class Study(Section):
         tasks, pretrainings, contenders: see there. Without contenders there are those from scratch
             and one for every pre-training.
         audit: whether the tasks' crystals are audited first.
+        maps: whether crystals are drawn in the plane as every pre-training represents them.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Study(Section):
     pretrainings: tuple[Pretraining, ...] = ()
     contenders: tuple[Contender, ...] = ()
     audit: bool = False
+    maps: bool = True
 
 
 def study_names() -> list[str]:

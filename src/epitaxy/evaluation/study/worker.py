@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 import traceback
 from functools import lru_cache
 from pathlib import Path
@@ -16,9 +17,13 @@ from epitaxy.crystals.crystals import Crystals
 from epitaxy.errors import EpitaxyError, TrainingError
 from epitaxy.evaluation.baselines import run_baseline
 from epitaxy.evaluation.fits import RESULT_FILE, answer_orders, run_job
+from epitaxy.evaluation.maps import planes
 from epitaxy.evaluation.named_baselines import features_named, features_of
 from epitaxy.evaluation.nested import Representation
+from epitaxy.evaluation.probe_task import network_representation
+from epitaxy.evaluation.probes import untrained_twin
 from epitaxy.training.checkpoint import load_model
+from epitaxy.training.embed import LAST
 from epitaxy.training.files import write_json
 from epitaxy.training.predict import predict_values
 from epitaxy.training.pretrain import pretrain
@@ -31,7 +36,7 @@ def run_order(file: Path) -> None:
     Raises TrainingError for whatever goes wrong, so that the process lives on.
     """
     order = json.loads(file.read_text(encoding="utf-8"))
-    kinds = {"pretraining": _pretrain, "baseline": _baseline, "prediction": _predict}
+    kinds = {"pretraining": _pretrain, "baseline": _baseline, "prediction": _predict, "map": _map}
     try:
         if "kind" not in order:  # a fit's file says nothing of it
             run_job(file)
@@ -93,6 +98,19 @@ def _predict(order: dict[str, Any], file: Path) -> None:
     test = open_arrow(order["crystals"])[order["test"]].with_targets({})
     values = predict_values(model, test)[model.targets[0]][0].double().tolist()
     write_json(file.parent / order["result"], {"test": values})
+
+
+def _map(order: dict[str, Any], file: Path) -> None:
+    began = time.monotonic()
+    backbone = load_model(order["ancestor"]).backbone
+    if order["untrained"]:
+        backbone = untrained_twin(backbone, seed=0)
+    crystals = open_arrow(order["crystals"])[order["rows"]].with_targets({})
+    found = network_representation(backbone, crystals, "crystal", "mean")
+    last = LAST if LAST in found.ranges else str(len(found.blocks) - 1)
+    places = planes(found.rows(last, slice(None)).astype(float))
+    result = {"places": {method: plane.tolist() for method, plane in places.items()}}
+    write_json(file.parent / RESULT_FILE, {**result, "seconds": time.monotonic() - began})
 
 
 if __name__ == "__main__":

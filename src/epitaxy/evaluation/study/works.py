@@ -168,6 +168,22 @@ class PredictionWork(Work):
         return self._ordered("predict.json", order)
 
 
+@dataclass(frozen=True, eq=False)
+class MapWork(Work):
+    """The places of a task's crystals in a plane, by a representation that is not fine-tuned."""
+
+    kind: ClassVar[str] = "map"
+
+    order: Mapping[str, Any]
+    task: str
+    label: str
+    origin: Origin
+
+    def write(self) -> Path:
+        """Write the order."""
+        return self._ordered(JOB_FILE, self.order)
+
+
 def digest(value: Any) -> str:
     """Return 16 hex digits that stand for a value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
