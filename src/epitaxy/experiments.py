@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from epitaxy.datasets.bundled import bundled
+from epitaxy.datasets.splits import Split
 from epitaxy.evaluation.compare import Comparison, run_comparison
 from epitaxy.report.comparison import write_comparison
 from epitaxy.training.finetune import Ancestor
@@ -37,6 +38,7 @@ def compare(
     published: str | None = None,
     recipe: str | Path | Recipe = "finetune",
     extensive: bool | Sequence[str] = (),
+    splits: str | Path | Sequence[Split] | None = None,
     split_seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -63,6 +65,7 @@ def compare(
         baselines: ``"default"``, ``"all"``, ``"none"`` or names such as ``"composition-forest"``.
         published: the task whose published figures are shown beside; found by the names of data
             and target unless told.
+        splits: a file of ``epitaxy data split``, or what ``ep.split`` returned, with one test set.
         jobs: fits at a time, one process each; as many as there are cores unless told.
     """
     found = run_comparison(
@@ -77,6 +80,7 @@ def compare(
         published=published,
         recipe=recipe,
         extensive=extensive,
+        splits=splits,
         split_seed=split_seed,
         out=out,
         overwrite=overwrite,

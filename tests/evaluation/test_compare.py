@@ -293,3 +293,25 @@ def test_a_plain_script_and_a_killed_parent_leave_no_process_behind(pretrained, 
         ["ps", "-o", "stat=", "-p", ",".join(workers)], capture_output=True, text=True
     )
     assert not [line for line in alive.stdout.split() if not line.startswith("Z")]
+
+
+def test_a_split_file_says_what_is_tested(pretrained, tmp_path):
+    crystals = bundled()[:120]
+    split = ep.split(crystals, "formula", test=0.2, validation=0.2)
+    split.write(tmp_path / "split.json")
+    asked = {
+        "from_": pretrained,
+        "splits": tmp_path / "split.json",
+        "train_size": 20,
+        "seeds": 1,
+        "grid": {"training.epochs": (1,)},
+        "baselines": "none",
+        "progress": False,
+    }
+    found = run_comparison(crystals, "bulk_modulus[GPa]", **asked, out=tmp_path / "out")
+    assert set(found.predictions["id"]) == set(split[0].test)
+    used = json.loads((tmp_path / "out" / "splits.json").read_text())["seeds"]["0"]
+    assert set(used["train"]) <= set(split[0].train)
+    assert set(used["validation"]) == set(split[0].validation)
+    with pytest.raises(InputError, match="leave --test-size or --splits out"):
+        run_comparison(crystals, "bulk_modulus[GPa]", **asked, test_size=20)

@@ -171,6 +171,9 @@ def compare(
     ] = None,
     recipe: Annotated[str, typer.Option(help="Name or path of a recipe.")] = "finetune",
     extensive: Extensive = False,
+    splits: Annotated[
+        Path | None, typer.Option(help="Split made by `epitaxy data split`, with one test set.")
+    ] = None,
     split_seed: Annotated[int, typer.Option(help="Seed of the test set.")] = 0,
     jobs: Annotated[int | None, typer.Option(help="Fits at a time.")] = None,
     out: Out = None,
@@ -195,6 +198,7 @@ def compare(
         published=published,
         recipe=recipe,
         extensive=extensive,
+        splits=splits,
         split_seed=split_seed,
         out=out,
         overwrite=overwrite,

@@ -13,6 +13,7 @@ import pandas as pd
 from epitaxy.crystals.arrow import write_arrow
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
+from epitaxy.datasets.splits import Split, read_splits
 from epitaxy.errors import InputError, TrainingError
 from epitaxy.evaluation.baselines import BaselineResult, baseline_names
 from epitaxy.evaluation.comparison_baselines import (
@@ -24,7 +25,13 @@ from epitaxy.evaluation.comparison_baselines import (
 from epitaxy.evaluation.fits import Job, available_cores, run_fits
 from epitaxy.evaluation.metrics import mean_absolute_error
 from epitaxy.evaluation.named_baselines import DUMMY, DUMMY_MEAN
-from epitaxy.evaluation.protocol import Protocol, make_protocol, setting_name, settings_grid
+from epitaxy.evaluation.protocol import (
+    Protocol,
+    given_protocol,
+    make_protocol,
+    setting_name,
+    settings_grid,
+)
 from epitaxy.evaluation.published import published_figures, recognized_task, task_named
 from epitaxy.evaluation.statistics import PairedDifference, verdict
 from epitaxy.evaluation.summary import compare_contenders, summarize
@@ -98,6 +105,7 @@ def run_comparison(
     published: str | None = None,
     recipe: str | Path | Recipe = "finetune",
     extensive: bool | Sequence[str] = (),
+    splits: str | Path | Sequence[Split] | None = None,
     split_seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -118,7 +126,12 @@ def run_comparison(
     ours, as a table of their own, where the data set's name and the target's are known, or where
     ``published`` names the task.
 
-    Raises InputError where the pre-trained weights have seen labels of this very target.
+    ``splits``, a file of ``epitaxy data split`` or what ``ep.split`` returned, says what is tested
+    and what may be trained on, in place of a random test set; see
+    ``epitaxy.evaluation.protocol.given_protocol``.
+
+    Raises InputError where the pre-trained weights have seen labels of this very target, or where
+    the split has several test sets or crystals that are not there.
     """
     ancestor = as_model(from_)
     if ancestor is None:
@@ -132,6 +145,8 @@ def run_comparison(
     crystals, notes, read = load_crystals(
         base.data, data, base.seed, strict, targets=(target,), extensive=grows
     )
+    if isinstance(splits, str | Path):
+        splits = read_splits(splits, crystals)
     crystals, missing = with_target_only(crystals, name)
     _require_crystal_level(crystals, name)
     if missing:
@@ -141,7 +156,12 @@ def run_comparison(
     if others := labels_seen(ancestor):
         notes.append(f"the pre-training read labels of {', '.join(others)}.")
     _refuse_double_ids(crystals)
-    protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
+    if splits is None:
+        protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
+    elif test_size is not None:
+        raise InputError("the split says what is tested: leave --test-size or --splits out.")
+    else:
+        protocol = given_protocol(splits, crystals.ids, seeds, train_size, split_seed)
     settings = settings_grid(GRID if grid is None else grid)
     base = finetune_recipe(base, name, None, {"backbone": {}, "data.source": source_name(data)})
     _require_regression(base)
@@ -152,6 +172,7 @@ def run_comparison(
         "data": {"fingerprint": fingerprint(crystals), "crystals": len(crystals)},
         "sizes": {"train": protocol.train_size, "test": len(protocol.test)},
         "split_seed": split_seed,
+        **({} if splits is None else {"splits": protocol.digest()}),
         "ancestor": lineage(ancestor)["sha256"],
     }
     path = Path(out or Path("runs") / f"compare-{name}-{ancestor.name}")

@@ -1,5 +1,6 @@
 """Who trains on what: the same test crystals for everybody, never seen before the end."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 
+from epitaxy.datasets.splits import Split
 from epitaxy.errors import InputError
 from epitaxy.training.files import write_json
 from epitaxy.training.loader import seeded_generator
@@ -42,6 +44,11 @@ class Protocol:
     def train_size(self) -> int:
         """Training crystals of every seed."""
         return len(next(iter(self.seeds.values())).train)
+
+    def digest(self) -> str:
+        """Return 16 hex digits that stand for all its rows."""
+        rows = [self.test, *((one.train, one.validation) for one in self.seeds.values())]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
     def write(self, path: Path, ids: Sequence[str]) -> None:
         """Write the split by id, to travel with the results."""
@@ -106,6 +113,57 @@ def make_protocol(
             validation=tuple(sorted(mine[train_size : train_size + chosen].tolist())),
         )
     return Protocol(test=tuple(sorted(order[:held].tolist())), seeds=splits)
+
+
+def given_protocol(
+    splits: Sequence[Split],
+    ids: Sequence[str],
+    seeds: int,
+    train_size: int | None = None,
+    split_seed: int = 0,
+) -> Protocol:
+    """Return the protocol of a split that was made before, for the crystals with these ids.
+
+    Its test part is the test set. Every seed draws its training crystals from the training part,
+    ``train_size`` or all of them, and chooses settings by the validation part, or where that is
+    empty by training crystals, a fifth as many. Crystals that are not among ``ids`` (they have no
+    value of the target) are left out.
+
+    Raises InputError for several test sets, or where a part is left with too few crystals.
+    """
+    tests = {one.test for one in splits}
+    if len(tests) > 1:
+        raise InputError(
+            f"the file holds {len(splits)} splits with {len(tests)} test sets: a comparison has "
+            "one. Make a file with `epitaxy data split --seeds 1`; `epitaxy benchmark` takes folds."
+        )
+    places = {text: row for row, text in enumerate(ids)}
+    widest = max(splits, key=lambda one: len(one.train))
+    train, held, test = (
+        sorted(places[text] for text in part if text in places)
+        for part in (widest.train, widest.validation, widest.test)
+    )
+    wanted = len(train) if train_size is None else train_size
+    drawn = 0 if held else max(SMALLEST, round(wanted * VALIDATION_FRACTION))
+    size = len(train) - drawn if train_size is None else train_size
+    parts = {"testing": len(test), "training": size, "validation": len(held) or drawn}
+    for name, number in parts.items():
+        if number < SMALLEST:
+            raise InputError(f"the split has {number} crystals for {name}: {SMALLEST} are needed.")
+    if size + drawn > len(train):
+        raise InputError(
+            f"{size} crystals to train on{f' and {drawn} to validate on' if drawn else ''} are "
+            f"more than the {len(train)} of the split's training part: lower --train-size."
+        )
+    found = {}
+    for seed in range(seeds):
+        order = torch.randperm(len(train), generator=seeded_generator(split_seed, "seed", seed))
+        mine = [train[place] for place in order.tolist()]
+        found[seed] = SeedSplit(
+            train=tuple(sorted(mine[:size])),
+            validation=tuple(sorted(held or mine[size : size + drawn])),
+        )
+    return Protocol(test=tuple(test), seeds=found)
 
 
 def settings_grid(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
