@@ -10,6 +10,7 @@ from epitaxy.evaluation.effects import (
     effects_sentence,
 )
 from epitaxy.evaluation.statistics import paired_difference
+from epitaxy.evaluation.summary import compare_contenders
 
 CATIONS = ("Li", "Na", "K", "Mg", "Ca")
 
@@ -106,3 +107,28 @@ def test_small_groups_are_left_out_and_none_at_all_is_refused():
         effects_by_element(predictions, "pre-trained", fewest=30)
     with pytest.raises(InputError, match="rising"):
         effects_by_range(predictions, "pre-trained", edges=(3.0, 1.0))
+
+
+def test_effects_cover_folds_that_trained_on_other_crystals():
+    predictions = predictions_of(lambda *_: 0.1)
+    folds = predictions["id"].str.removeprefix("c").astype(int) // 2 % 4
+    apart = predictions["contender"] == "pre-trained"
+    error = predictions["value"] - predictions["truth"]
+    predictions["value"] += error * np.where(apart, 0.4 * folds - 0.6, 0.0)
+    told = effects_by_element(predictions.assign(fold=folds), "pre-trained").set_index("group")
+    untold = effects_by_element(predictions, "pre-trained").set_index("group")
+    pd.testing.assert_series_equal(told["improvement_percent"], untold["improvement_percent"])
+    width, before = (one["improvement_high"] - one["improvement_low"] for one in (told, untold))
+    assert (width > before).all()
+    whole = compare_contenders(predictions.assign(fold=folds), "pre-trained")
+    same = 100.0 * (whole.relative_high - whole.relative_low)
+    assert width["all"] == pytest.approx(same, rel=0.1)
+
+
+def test_an_element_of_one_fold_has_an_interval_all_the_same():
+    predictions = predictions_of(lambda *_: 0.1)
+    folds = predictions["formula"].str.contains("Li").astype(int) * 2
+    folds += predictions["id"].str.removeprefix("c").astype(int) % 2
+    folds[predictions["formula"].str.contains("Li")] = 2
+    table = effects_by_element(predictions.assign(fold=folds), "pre-trained").set_index("group")
+    assert np.isfinite(table.loc["Li", ["improvement_low", "improvement_high"]].astype(float)).all()

@@ -110,6 +110,17 @@ def test_equal_folds_change_little_and_a_column_of_folds_is_read():
     assert one_fold == shuffled == plain
 
 
+def test_the_interval_of_a_mae_covers_folds_that_trained_on_other_crystals():
+    predictions = simulated_predictions(crystals=60)
+    folds = predictions["id"].str.removeprefix("crystal-").astype(int) % 5
+    folded = predictions.assign(fold=folds)
+    folded["value"] += (folded["value"] - folded["truth"]) * folds  # some folds learned badly
+    told, untold = summarize(folded), summarize(folded.drop(columns="fold"))
+    assert (told["mae"] == untold["mae"]).all()
+    wider = (told["mae_high"] - told["mae_low"]) / (untold["mae_high"] - untold["mae_low"])
+    assert (wider > 1.5).all()
+
+
 def test_a_fold_for_each_crystal_is_asked_for():
     with pytest.raises(InputError, match="give one for each"):
         paired_difference(*simulated_errors(crystals=20), 0, folds=[0, 1])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ from epitaxy.errors import InputError
 from epitaxy.evaluation.resampling import (
     LARGEST_SHIFT,
     drawn_counts,
+    fold_shrinkage,
     seed_shrinkage,
     student_weights,
 )
@@ -42,7 +43,7 @@ def effects_by_element(
 
     Columns as in `effects_by_group`. Elements of fewer than ``fewest`` crystals are left out.
     """
-    pair, _, ids = paired_errors(predictions, contender, reference)
+    pair, folds, ids = paired_errors(predictions, contender, reference)
     if "formula" not in predictions.columns:
         raise InputError("the predictions have no column 'formula' to read elements from.")
     formulas = predictions.drop_duplicates("id").set_index("id")["formula"].reindex(ids)
@@ -50,7 +51,7 @@ def effects_by_element(
     groups = {
         name: np.array([name in own for own in elements]) for name in sorted(set().union(*elements))
     }
-    return effects_by_group(pair, groups, fewest, resamples, confidence, seed)
+    return effects_by_group(pair, groups, fewest, resamples, confidence, seed, folds)
 
 
 def effects_by_range(
@@ -69,7 +70,7 @@ def effects_by_range(
     ``edges`` bound the ranges, or say into how many ranges with equally many crystals to divide.
     Columns as in `effects_by_group`, the group ``"1 to 2.5 eV"``.
     """
-    pair, _, ids = paired_errors(predictions, contender, reference)
+    pair, folds, ids = paired_errors(predictions, contender, reference)
     _, unit = one_target(predictions)
     known = predictions[predictions["truth"].notna()].drop_duplicates("id").set_index("id")
     truth = known["truth"].reindex(ids).to_numpy()
@@ -83,7 +84,7 @@ def effects_by_range(
     for low, high in itertools.pairwise(bounds):
         inside = (truth >= low) & ((truth < high) | ((high == bounds[-1]) & (truth == high)))
         groups[f"{low:.4g} to {high:.4g} {unit}".rstrip()] = inside
-    return effects_by_group(pair, groups, fewest, resamples, confidence, seed)
+    return effects_by_group(pair, groups, fewest, resamples, confidence, seed, folds)
 
 
 def effects_by_group(
@@ -93,8 +94,11 @@ def effects_by_group(
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
+    folds: Shaped[ndarray, " crystals"] | None = None,
 ) -> pd.DataFrame:
     """Return improvements within groups of test crystals, which may overlap.
+
+    In a cross-validation, ``folds`` says which fold each crystal was tested in.
 
     Columns: group; crystals; mae; reference_mae; improvement_percent; improvement_low and
     improvement_high, the group's own interval; all_low and all_high, for all groups together;
@@ -107,7 +111,7 @@ def effects_by_group(
         raise InputError(f"no group has {fewest} test crystals: lower `fewest`.")
     members = np.stack([*chosen.values(), np.ones(crystals, dtype=bool)])
     generator = np.random.default_rng(seed)
-    drawn, middle = _group_draws(pair, members, generator, resamples)
+    drawn, middle = _group_draws(pair, members, generator, resamples, folds)
     tail = (1.0 - confidence) / 2.0
     low, high = np.nanquantile(drawn, [tail, 1.0 - tail], axis=0)
     below, above = np.maximum(middle - low, 1e-12), np.maximum(high - middle, 1e-12)
@@ -148,11 +152,15 @@ def effects_sentence(table: pd.DataFrame, contender: str, kind: str = "groups") 
 
 
 def _group_draws(
-    pair: NDArray, members: NDArray, generator: np.random.Generator, resamples: int
+    pair: NDArray,
+    members: NDArray,
+    generator: np.random.Generator,
+    resamples: int,
+    folds: NDArray | None = None,
 ) -> tuple[Float[ndarray, "draws groups"], Float[ndarray, " groups"]]:
     """Return draws of log(reference MAE / MAE) in every group, and what it is.
 
-    The same crystals and the same weights of seeds are drawn for all groups.
+    The same crystals and the same weights of seeds and of folds are drawn for all groups.
     """
     _, seeds, crystals = pair.shape
     scale = pair.mean(axis=(1, 2), keepdims=True)
@@ -165,11 +173,38 @@ def _group_draws(
     drawn[counts @ inside == 0.0] = np.nan  # none of a group's crystals was drawn
     means = np.stack([[one[:, group].mean(axis=1) for group in members] for one in pair])
     overall = np.maximum(means.mean(axis=2), smallest)
-    if seeds > 1:
-        weights = student_weights(seeds, generator, resamples)
-        for place, group in enumerate(members):
-            relative = [one[:, group] / at for one, at in zip(pair, overall[:, place], strict=True)]
-            apart = relative[0] - relative[1]
-            shrunk = seed_shrinkage(apart) * apart.mean(axis=1)
-            drawn[:, place] -= np.clip(weights @ shrunk, -LARGEST_SHIFT, LARGEST_SHIFT)
+    by_seed = student_weights(seeds, generator, resamples) if seeds > 1 else None
+    names = np.unique(folds) if folds is not None else np.array([])
+    by_fold = student_weights(len(names), generator, resamples) if len(names) > 1 else None
+    for place, group in enumerate(members):
+        relative = [one[:, group] / at for one, at in zip(pair, overall[:, place], strict=True)]
+        apart = relative[0] - relative[1]
+        if by_seed is not None:
+            shift = by_seed @ (seed_shrinkage(apart) * apart.mean(axis=1))
+            drawn[:, place] -= np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT)
+        if by_fold is not None and folds is not None:
+            shift = by_fold @ _fold_effects(apart, folds[group], names)
+            drawn[:, place] -= np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT)
     return drawn, np.log(overall[1] / overall[0])
+
+
+def _fold_effects(
+    apart: Float[ndarray, "seeds members"],
+    folds: Shaped[ndarray, " members"],
+    names: Shaped[ndarray, " folds"],
+) -> Float[ndarray, " folds"]:
+    """Return how far each fold lies from the mean of a group's folds, shrunk.
+
+    A fold that holds fewer than two of the group's crystals says nothing; the others are scaled, so
+    that the weights of all folds give the standard error of a mean over those that are there.
+    """
+    there = np.array([name for name in names if (folds == name).sum() > 1])
+    found = np.zeros(len(names))
+    if len(there) < 2:
+        return found
+    inside = np.isin(folds, there)
+    effects = np.array([apart[:, folds == name].mean() for name in there])
+    scale = np.sqrt(len(names) * (len(names) - 1) / (len(there) * (len(there) - 1)))
+    shrunk = fold_shrinkage(apart[:, inside], folds[inside])
+    found[np.isin(names, there)] = shrunk * scale * (effects - effects.mean())
+    return found

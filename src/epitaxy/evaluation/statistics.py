@@ -117,11 +117,17 @@ def mae_interval(
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
+    folds: ArrayLike | None = None,
 ) -> tuple[float, float]:
-    """Return the interval of one contender's MAE from its absolute errors (seeds, crystals)."""
+    """Return the interval of one contender's MAE from its absolute errors (seeds, crystals).
+
+    ``folds`` as for ``paired_difference``.
+    """
     alone = _checked(errors)[None]
     rng = np.random.default_rng(generator)
-    return _central(draw_log_maes(alone, np.ones(1), rng, resamples).maes(rng)[:, 0], confidence)
+    tested = _checked_folds(folds, alone.shape[2])
+    drawn = draw_log_maes(alone, np.ones(1), rng, resamples, tested)
+    return _central(drawn.maes(rng)[:, 0], confidence)
 
 
 def _central(values: NDArray, confidence: float) -> tuple[float, float]:

@@ -57,7 +57,10 @@ def _row(
         difference = compare_contenders(
             predictions, contender, reference, resamples=resamples, confidence=confidence, seed=seed
         )
-    low, high = mae_interval(errors.to_numpy(), seed, resamples=resamples, confidence=confidence)
+    folds = _folds(predictions[predictions["contender"] == contender], errors.columns)
+    low, high = mae_interval(
+        errors.to_numpy(), seed, resamples=resamples, confidence=confidence, folds=folds
+    )
     return {
         "target": str(predictions["target"].iloc[0]),
         "contender": contender,
