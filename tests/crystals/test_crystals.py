@@ -1,5 +1,6 @@
 """One crystal, a batch and a data set are the same type."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,9 @@ def three() -> Crystals:
         (torch.tensor([True, False, True]), ["salt", "rutile"]),
         (torch.tensor([1, 1]), ["iron", "iron"]),
         ([], []),
+        (np.int64(2), ["rutile"]),
+        (np.array([2, 0]), ["rutile", "salt"]),
+        (np.array([False, True, False]), ["iron"]),
     ],
 )
 def test_an_index_chooses_crystals(three, index, ids):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from epitaxy.crystals.arrow import open_arrow, write_arrow
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.supercells import supercells
 from epitaxy.errors import InputError
@@ -65,6 +66,12 @@ def test_neither_the_cell_nor_the_geometry_nor_the_order_matters(crystals):
     np.testing.assert_allclose(composition_features(larger), expected, atol=1e-12)
     one_by_one = np.concatenate([composition_features(some[row]) for row in range(8)])
     np.testing.assert_allclose(one_by_one, expected, atol=1e-12)
+
+
+def test_a_mapped_file_gives_the_same(crystals, tmp_path):
+    write_arrow(crystals[:8], tmp_path / "some.arrow")
+    mapped = open_arrow(tmp_path / "some.arrow")
+    np.testing.assert_array_equal(composition_features(mapped), composition_features(crystals[:8]))
 
 
 def test_every_element_to_lawrencium_has_every_property():

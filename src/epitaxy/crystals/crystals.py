@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError
 
-Index = int | slice | Sequence[int] | Tensor
+Index = int | np.integer | slice | Sequence[int] | Tensor | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,7 @@ def as_indices(index: Index, length: int) -> Int[Tensor, " chosen"]:
     """Return an int, a slice, a mask or indices as non-negative indices below ``length``."""
     if isinstance(index, slice):
         return torch.arange(*index.indices(length))
-    chosen = torch.as_tensor([index] if isinstance(index, int) else index)
+    chosen = torch.as_tensor([int(index)] if isinstance(index, int | np.integer) else index)
     if chosen.dtype == torch.bool:
         if chosen.shape != (length,):
             raise IndexError(f"a mask of shape {tuple(chosen.shape)} for {length} crystals")

@@ -50,7 +50,7 @@ def composition_features(crystals: Crystals) -> Float[ndarray, "crystals 170"]:
 
     Raises InputError for an element beyond lawrencium (103).
     """
-    numbers = crystals.numbers.cpu()
+    numbers = crystals.numbers.cpu().long()
     if numbers.numel() and int(numbers.max()) > LARGEST_NUMBER:
         beyond = int(numbers.max())
         raise InputError(
