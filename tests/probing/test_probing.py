@@ -61,7 +61,11 @@ def test_a_target_that_is_linear_in_a_layer_is_found_there(model, some):
 def test_noise_gives_nobody_skill(model, some):
     noise = np.random.default_rng(0).normal(size=40)
     found = run_probe(
-        labeled(some, noise), "label", from_=model, descriptors=["wacsf", "sine_matrix"], **QUIET
+        labeled(some, noise),
+        "label",
+        from_=model,
+        descriptors=["wacsf", "sine_matrix", "orbital_field_matrix"],
+        **QUIET,
     )
     results = found.results.set_index("contender")
     assert set(results.index) == {
@@ -70,6 +74,7 @@ def test_noise_gives_nobody_skill(model, some):
         "composition",
         "wacsf",
         "sine_matrix",
+        "orbital_field_matrix",
         "dummy",
     }
     assert (results["r_squared"] < 0.1).all()

@@ -117,7 +117,10 @@ def probe(
     from_: Annotated[list[str], typer.Option("--from", help="Run to probe; may be repeated.")],
     descriptors: Annotated[
         list[str] | None,
-        typer.Option("--descriptor", help="wacsf, ead, gmp or sine_matrix; may be repeated."),
+        typer.Option(
+            "--descriptor",
+            help="wacsf, ead, gmp, orbital_field_matrix or sine_matrix; may be repeated.",
+        ),
     ] = None,
     learner: Annotated[
         str, typer.Option(help="'ridge'; 'rbf' or 'laplacian' (kernel ridge); 'gp'.")

@@ -16,6 +16,7 @@ from epitaxy.descriptors.base import Descriptor, described
 from epitaxy.errors import InputError
 from epitaxy.evaluation.maps import family, most_negative
 from epitaxy.evaluation.nested import CHOSEN, Representation, grouped_folds
+from epitaxy.evaluation.orbital_field_matrix import orbital_fields
 from epitaxy.evaluation.sine_matrix import sine_spectra
 from epitaxy.nn.statistics import Statistics, statistics_over_atoms
 from epitaxy.training.embed import LAST, Reading, encoded, layer_ranges
@@ -133,6 +134,10 @@ class ProbeTask:
         if self.level == "atom":
             raise InputError("the sine matrix is of whole crystals, and the target of atoms.")
         return self._whole(torch.from_numpy(sine_spectra(self.crystals)))
+
+    def orbital_field_matrix(self) -> Representation:
+        """Return the orbital-field matrices of atoms, or what is pooled of a crystal's."""
+        return self._whole(self._pooled(orbital_fields(self.crystals), self.crystals))
 
     def elements(self) -> Representation:
         """Return which element an atom is, or the composition of a crystal."""

@@ -32,7 +32,7 @@ from epitaxy.training.train import labels_seen, warn_of_new_elements
 from epitaxy.units import parse_target
 
 UNTRAINED = "untrained"
-SINE = "sine_matrix"
+SINE, ORBITALS = "sine_matrix", "orbital_field_matrix"
 MAPS = 3  # networks that are drawn
 
 
@@ -91,7 +91,8 @@ def run_probe(
         data: crystals, anything that ``read_crystals`` reads, or ``"bundled"``.
         target: ``"name[unit]"``, or a name whose unit the data declare; of crystals or of atoms.
         from_: one or several runs, models or checkpoint folders.
-        descriptors: names, or settings with a name; or ``"sine_matrix"``, of crystals only.
+        descriptors: names, or settings with a name; or ``"orbital_field_matrix"``, or
+            ``"sine_matrix"``, of crystals only.
         learner: ``"ridge"``, ``"rbf"`` or ``"laplacian"`` (kernel ridge), or ``"gp"``.
         pooling: from atoms to crystals; None: sum for extensive targets, else mean.
         folds, inner_folds: for the error, and for the choices; whole crystals in each.
@@ -108,7 +109,7 @@ def run_probe(
     models = named_models(from_)
     name, _ = parse_target(target)
     _refuse_known_labels(models, name)
-    built = [_descriptor(one) for one in descriptors if one != SINE]
+    built = [_descriptor(one) for one in descriptors if one not in (SINE, ORBITALS)]
     fitted = learner_named(learner) if isinstance(learner, str) else learner
     grows = (name,) if extensive is True else extensive or ()
     crystals, notes, _ = load_crystals(
@@ -127,6 +128,7 @@ def run_probe(
         **{label: partial(task.network, one) for label, one in networks.items()},
         "composition" if task.level == "crystal" else "element": task.elements,
         **({SINE: task.sine_matrix} if SINE in descriptors else {}),
+        **({ORBITALS: task.orbital_field_matrix} if ORBITALS in descriptors else {}),
         **{label: partial(task.descriptor, one) for label, one in _labeled(built).items()},
     }
     records: list[pd.DataFrame] = []
