@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from epitaxy.crystals.supercells import supercells
 from epitaxy.crystals.targets import Target
 from epitaxy.datasets.bundled import bundled
 from epitaxy.errors import InputError, RecipeError
-from epitaxy.heads.potential import fit_references, unexplained_energy
+from epitaxy.heads.potential import energy_forces_stress, fit_references, unexplained_energy
 from epitaxy.objectives.energy_forces import EnergyForces
 from epitaxy.registry import build, validated
 from epitaxy.testing import examples
@@ -159,6 +160,33 @@ def test_as_published_it_compares_totals(tiny, frames, prepared):
         found = figures(objective, backbone, head, builder, frames)
     wanted = (totals - frames.targets["energy"].values.double()).abs().mean()
     torch.testing.assert_close(found["loss"], wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_as_published_the_energy_is_a_perceptron_of_the_sum(tiny, frames, prepared):
+    """Its forces are derivatives all the same, and it does not double with the cell."""
+    some = frames[:4].to(dtype=torch.float64)
+    asked = {"references": False, "standardize": False}
+    doubled = supercells(some, torch.tensor([[2, 1, 1]] * 4))
+    for readout, doubles in (("atoms", True), ("pooled", False)):
+        objective = EnergyForces(readout=readout, **asked)
+        backbone, objective, head, builder = prepared(tiny, objective, frames)
+        backbone, potential = backbone.double().eval(), head["potential"].double().eval()
+        for parameter in potential.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+
+        def energy(graph, backbone=backbone, potential=potential):
+            return potential(backbone(graph), graph)
+
+        one, two = energy(builder(some)), energy(builder(doubled))
+        assert torch.allclose(two, 2 * one, rtol=1e-6) is doubles
+        forces = energy_forces_stress(energy, builder(some)).forces
+        step = torch.zeros_like(some.positions)
+        step[0, 0] = 1e-4
+        up, down = (
+            energy(builder(replace(some, positions=some.positions + sign * step)))[0].detach()
+            for sign in (1, -1)
+        )
+        assert float(forces[0, 0]) == pytest.approx(float((down - up) / 2e-4), rel=1e-4, abs=1e-6)
 
 
 def test_what_it_cannot_use_is_a_clear_error(tiny, frames, prepared):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.graph import Graph
 from epitaxy.errors import InputError
-from epitaxy.heads.scalar import Representations, ScalarHead
+from epitaxy.heads.scalar import Readout, Representations, ScalarHead
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,9 @@ class PotentialHead(nn.Module):
 
     s is the ``scale`` and m the ``shift`` in eV per atom. ``references`` are energies in eV by
     atomic number, as ``fit_references`` gives them; zeros unless told. These are constants, not
-    weights. They add up in double precision, so that large totals keep their digits.
+    weights. They add up in double precision, so that large totals keep their digits. With
+    ``readout="pooled"`` the first term is s · MLP(Σ_i x_i), as published in doi 10.1039/d3dd00214d:
+    it does not double with the cell.
     """
 
     def __init__(
@@ -44,11 +46,12 @@ class PotentialHead(nn.Module):
         scale: float = 1.0,
         shift: float = 0.0,
         references: Sequence[float] | None = None,
+        readout: Readout = "atoms",
     ) -> None:
         super().__init__()
         self.scale, self.shift = scale, shift
         self.references = None if references is None else tuple(references)
-        self.of_atoms = ScalarHead(width, hidden=hidden, pooling="sum")
+        self.of_atoms = ScalarHead(width, hidden=hidden, pooling="sum", readout=readout)
 
     def forward(self, encoding: Representations, graph: Graph) -> Float[Tensor, " crystals"]:
         """Return total energies in eV, in double precision."""

@@ -21,7 +21,7 @@ from epitaxy.heads.potential import (
     fit_references,
     unexplained_energy,
 )
-from epitaxy.heads.scalar import ScalarHead
+from epitaxy.heads.scalar import Readout, ScalarHead
 from epitaxy.objectives.base import Encode, Objective, View
 
 _LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -46,8 +46,9 @@ class EnergyForces(Objective):
     so that 1:1:1 is balanced. A crystal without a label adds nothing to its term; a stress counts
     where all three lattice vectors repeat.
 
-    The published code compares total energies without references, and nothing is divided:
-    ``references=False``, ``per_atom=False``, ``standardize=False``. Its ratios are the presets.
+    The published code compares total energies without references, nothing is divided, and E is a
+    perceptron of the sum over atoms: ``references=False``, ``per_atom=False``,
+    ``standardize=False``, ``readout="pooled"``. Its ratios are the presets.
 
     Attributes:
         ratio: w_E, w_F and w_S.
@@ -64,6 +65,8 @@ class EnergyForces(Objective):
         references: whether the elements' energies are taken off first.
         per_atom: whether L_E compares energies per atom, not of the cell.
         standardize: whether each term is divided by the size of its labels.
+        readout: E from a sum of what atoms give (``"atoms"``), or a perceptron of the sum of their
+            representations (``"pooled"``), which does not double with the cell.
     """
 
     ratio: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
@@ -76,6 +79,7 @@ class EnergyForces(Objective):
     references: bool = True
     per_atom: bool = True
     standardize: bool = True
+    readout: Readout = "atoms"
 
     chance: ClassVar[bool] = False
     presets: ClassVar[dict] = {
@@ -153,6 +157,7 @@ class EnergyForces(Objective):
                 backbone.width,
                 scale=unit if self.standardize else 1.0,
                 references=self._numbers["references"],
+                readout=self.readout,
             )
         }
         if self.moments is not None:
