@@ -28,7 +28,7 @@ def pretrained(crystals, tmp_path_factory):
     backbone = {"name": "torchmd_et", "width": 16, "layers": 1, "heads": 2, "cutoff": 4.0}
     out = tmp_path_factory.mktemp("runs") / "pretrained"
     return ep.pretrain(
-        "pretrain", data=crystals, backbone=backbone, changes=SHORT, out=out, progress=False
+        "fingerprint", data=crystals, backbone=backbone, changes=SHORT, out=out, progress=False
     )
 
 

@@ -26,7 +26,7 @@ def predictions(tmp_path_factory):
     crystals, _ = with_target_only(bundled()[:140], TARGET)
     out = tmp_path_factory.mktemp("run") / "pretrained"
     run = ep.pretrain(
-        "pretrain", data=crystals, backbone=TINY, changes=SHORT, out=out, progress=False
+        "fingerprint", data=crystals, backbone=TINY, changes=SHORT, out=out, progress=False
     )
     protocol = make_protocol(len(crystals), seeds=6, train_size=40, test_size=80)
     base = finetune_recipe(load_recipe("finetune"), TARGET, run.model, SHORT)

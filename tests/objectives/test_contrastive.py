@@ -183,7 +183,7 @@ def test_batches_that_are_too_small_are_refused_before_the_first_step(
     training, held, changes, told, crystals, tiny, tmp_path
 ):
     settings = {"backbone": tiny, "objectives": [{"name": "contrastive"}], **changes}
-    recipe = load_recipe("pretrain").altered(settings)
+    recipe = load_recipe("fingerprint").altered(settings)
     rank = Rank(0, 2) if "training.devices" in changes else Rank()
     with pytest.raises(InputError, match=told):
         train(recipe, crystals[:training], crystals[training:][:held], rank=rank, folder=tmp_path)

@@ -312,7 +312,7 @@ def test_gradients_reach_backbone_and_head(crystals, tiny, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_loss_falls(crystals, tiny, mode):
-    recipe = load_recipe("pretrain").altered(
+    recipe = load_recipe("fingerprint").altered(
         {
             "backbone": tiny,
             "objectives": [{"name": "denoise", "mode": mode}],
@@ -336,7 +336,7 @@ def test_free_atoms_are_skipped_and_named(crystals, tiny):
 
 
 def test_clean_and_noisy_objectives_train_together(crystals, tiny):
-    recipe = load_recipe("pretrain").altered(
+    recipe = load_recipe("fingerprint").altered(
         {
             "backbone": tiny,
             "objectives": [{"name": "fingerprint"}, {"name": "denoise", "weight": 0.5}],

@@ -18,7 +18,7 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize("settings", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 def test_a_run_ends_with_finite_figures_and_repeats(crystals, tiny, settings):
-    recipe = load_recipe("pretrain").altered(
+    recipe = load_recipe("fingerprint").altered(
         {"backbone": tiny, "objectives": [settings], "training.epochs": 2}
     )
     runs = [train(recipe, crystals[:32], crystals[32:48]).fitted.rows for _ in range(2)]
@@ -29,7 +29,7 @@ def test_a_run_ends_with_finite_figures_and_repeats(crystals, tiny, settings):
 
 
 def test_they_share_one_backbone_in_a_sum(crystals, tiny):
-    recipe = load_recipe("pretrain").altered(
+    recipe = load_recipe("fingerprint").altered(
         {"backbone": tiny, "objectives": list(OBJECTIVES.values()), "training.epochs": 1}
     )
     row = train(recipe, crystals[:32]).fitted.rows[-1]

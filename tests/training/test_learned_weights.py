@@ -130,7 +130,7 @@ def test_a_negative_loss_is_refused_by_name(crystals, tiny):
 
 
 def test_one_objective_has_nothing_to_balance(crystals, tiny):
-    recipe = load_recipe("pretrain").altered({"backbone": tiny, "training.weights": "learned"})
+    recipe = load_recipe("fingerprint").altered({"backbone": tiny, "training.weights": "learned"})
     with pytest.raises(RecipeError, match="balances several objectives, and there is one"):
         train(recipe, crystals)
     two = recipe.altered({"objectives": [{**TWO[0], "weight": -1.0}, TWO[1]]})
@@ -185,7 +185,7 @@ def changes(tiny, **more):
 
 
 def test_a_run_records_its_weights_and_keeps_none_in_the_encoder(crystals, tiny):
-    recipe = load_recipe("pretrain").altered(changes(tiny, **{"training.ema": 0.9}))
+    recipe = load_recipe("fingerprint").altered(changes(tiny, **{"training.ema": 0.9}))
     trained = train(recipe, crystals[:48], crystals[48:])
     rows = trained.fitted.rows
     for row in rows:
@@ -208,7 +208,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(crystals, tiny, tmp_pa
     from epitaxy.training.callbacks import ResumeState
 
     asked = changes(tiny, **{"training.ema": 0.9, "training.resume_minutes": 1e-6})
-    recipe = load_recipe("pretrain").altered(asked)
+    recipe = load_recipe("fingerprint").altered(asked)
     whole = train(recipe, crystals[:48], crystals[48:], folder=tmp_path / "whole")
     written = ResumeState.on_train_batch_start
 
@@ -233,7 +233,7 @@ def test_two_devices_learn_the_weights_of_one(crystals, tiny):
     found = {}
     for devices in (1, 2):
         asked = changes(tiny, **{"training.devices": devices})
-        trained = train(load_recipe("pretrain").altered(asked), crystals[:50], crystals[50:])
+        trained = train(load_recipe("fingerprint").altered(asked), crystals[:50], crystals[50:])
         last = [row for row in trained.fitted.rows if row["split"] == "train"][-1]
         found[devices] = [last["fingerprint/weight"], last["property/weight"], last["loss"]]
     assert found[2] == pytest.approx(found[1], rel=1e-4)

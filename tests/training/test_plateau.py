@@ -51,7 +51,7 @@ def test_a_run_takes_the_rates_that_fell_and_resumes_with_them(
     watched, crystals, tiny, tmp_path, monkeypatch
 ):
     """With a rate too high for the loss to fall, every second epoch halves it."""
-    recipe = load_recipe("pretrain").altered(
+    recipe = load_recipe("fingerprint").altered(
         {
             "backbone": tiny,
             "objectives": [{"name": "property", "target": "bulk_modulus"}],

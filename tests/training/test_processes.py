@@ -96,7 +96,7 @@ def test_two_devices_end_where_one_does(crystals, tiny):
     }
     models = {}
     for devices in (1, 2):
-        recipe = load_recipe("pretrain").altered({**changes, "training.devices": devices})
+        recipe = load_recipe("fingerprint").altered({**changes, "training.devices": devices})
         trained = train(recipe, crystals[:50], crystals[50:])
         models[devices] = {**trained.model.backbone.state_dict()}
         mae = [row["property/mae"] for row in trained.fitted.rows if row["split"] == "validation"]

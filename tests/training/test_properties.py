@@ -144,7 +144,7 @@ def test_a_measured_value_is_no_class(crystals, changes, tmp_path):
 
 def test_a_comparison_takes_no_classification(crystals, oxides, tiny, tmp_path):
     ancestor = ep.pretrain(
-        "pretrain",
+        "fingerprint",
         data=crystals[:8],
         backbone=tiny,
         changes={"training.epochs": 1},

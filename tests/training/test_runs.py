@@ -23,7 +23,7 @@ SHORT = {"training.epochs": 2, "training.batch_size": 16}
 def pretrained(crystals, tmp_path_factory):
     backbone = {"name": "torchmd_et", "width": 16, "layers": 1, "heads": 2, "cutoff": 4.0}
     return ep.pretrain(
-        "pretrain",
+        "fingerprint",
         data=crystals,
         backbone=backbone,
         changes=SHORT,
@@ -93,9 +93,9 @@ def test_a_folder_with_another_run_is_refused_and_can_be_cleared(crystals, tmp_p
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.tex").write_text("precious")
     with pytest.raises(RunFolderError, match="is not empty"):
-        ep.pretrain("pretrain", data=crystals, out=tmp_path / "foreign")
+        ep.pretrain("fingerprint", data=crystals, out=tmp_path / "foreign")
     with pytest.raises(RunFolderError, match="will not be cleared"):
-        ep.pretrain("pretrain", data=crystals, out=tmp_path / "foreign", overwrite=True)
+        ep.pretrain("fingerprint", data=crystals, out=tmp_path / "foreign", overwrite=True)
     assert (tmp_path / "foreign" / "thesis.tex").exists()
 
 
@@ -154,18 +154,18 @@ def test_a_folder_with_a_foreign_manifest_is_not_cleared(crystals, tmp_path):
     (tmp_path / "manifest.json").write_text('{"name": "my web app"}')
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(RunFolderError, match="will not be cleared"):
-        ep.pretrain("pretrain", data=crystals, out=tmp_path, overwrite=True)
+        ep.pretrain("fingerprint", data=crystals, out=tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").exists()
 
 
 def test_a_folder_in_use_is_refused(crystals, tmp_path, tiny):
     with FileLock(tmp_path / ".lock"), pytest.raises(RunFolderError, match="another process"):
-        ep.pretrain("pretrain", data=crystals, backbone=tiny, out=tmp_path, progress=False)
+        ep.pretrain("fingerprint", data=crystals, backbone=tiny, out=tmp_path, progress=False)
 
 
 def test_pretraining_with_labels_reads_those_it_needs(crystals, tmp_path, tiny):
     run = ep.pretrain(
-        "pretrain",
+        "fingerprint",
         data=crystals,
         backbone=tiny,
         objectives=[{"name": "fingerprint"}, {"name": "property", "target": "energy"}],
@@ -177,7 +177,7 @@ def test_pretraining_with_labels_reads_those_it_needs(crystals, tmp_path, tiny):
 
 
 def test_an_accelerator_that_is_not_there_is_one_line(crystals, tiny):
-    recipe = load_recipe("pretrain").altered({"backbone": tiny, "training.accelerator": "banana"})
+    recipe = load_recipe("fingerprint").altered({"backbone": tiny, "training.accelerator": "banana"})
     with pytest.raises(RecipeError, match="'banana'"):
         train(recipe, crystals[:8])
 
@@ -185,7 +185,7 @@ def test_an_accelerator_that_is_not_there_is_one_line(crystals, tiny):
 def test_an_output_that_cannot_be_written_is_one_line(crystals, tmp_path, tiny):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="cannot be written"):
-        ep.pretrain("pretrain", data=crystals, backbone=tiny, out=tmp_path / "file" / "run")
+        ep.pretrain("fingerprint", data=crystals, backbone=tiny, out=tmp_path / "file" / "run")
 
 
 def test_large_totals_keep_their_digits(crystals, tiny):
@@ -274,7 +274,7 @@ def test_the_best_weights_are_restored_and_patience_ends_the_run(crystals, tiny)
 
 def test_named_epochs_are_kept(crystals, tmp_path, tiny):
     run = ep.pretrain(
-        "pretrain",
+        "fingerprint",
         data=crystals,
         backbone=tiny,
         changes={**SHORT, "training.keep_epochs": (1,)},
@@ -323,7 +323,7 @@ def test_all_that_was_skipped_is_written_down(crystals, tmp_path, tiny):
         ids=["same"] * 20 + list(crystals.ids[20:]),
     )
     run = ep.pretrain(
-        "pretrain", data=double, backbone=tiny, changes=SHORT, out=tmp_path, progress=False
+        "fingerprint", data=double, backbone=tiny, changes=SHORT, out=tmp_path, progress=False
     )
     report = json.loads((tmp_path / "read_report.json").read_text())
     assert len(report["skipped"]) == 19
