@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from epitaxy.crystals import exchange
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.targets import Target
+from epitaxy.datasets.bundled import bundled
 from epitaxy.datasets.read_report import ReadReport, Skipped
 from epitaxy.datasets.readers import read_crystals, read_with_report
 from epitaxy.errors import InputError, SkippedWarning
@@ -426,3 +428,14 @@ def test_reading_without_a_report_warns_of_what_is_left_out(tmp_path):
     ase.io.write(tmp_path / "good.cif", ase.build.bulk("Cu"))
     with pytest.warns(SkippedWarning, match=r"broken\.cif"):
         assert len(read_crystals(tmp_path)) == 1
+
+
+def test_a_row_whose_structure_is_text_is_named_by_its_row(tmp_path):
+    structure = exchange.to_pymatgen(bundled()[:1].with_targets({}))[0]
+    text = json.dumps(structure.as_dict())
+    assert "\n" not in text
+    table = pd.DataFrame({"structure": [text, text], "band_gap": [1.0, 2.0]})
+    table.to_csv(tmp_path / "all.csv", index=False)
+    crystals = read_crystals(tmp_path / "all.csv", targets=["band_gap[eV]"])
+    assert [len(name) < 20 for name in crystals.ids] == [True, True]
+    assert len(set(crystals.ids)) == 2

@@ -170,6 +170,13 @@ def test_the_command_chooses_targets_units_and_how_many(ours, tmp_path, command)
     assert "Did you mean 'energy'" in command("data", "convert", "ours", "-t", "enrgy")[2]
 
 
+def test_the_first_few_of_a_data_set_are_had_without_the_rest(ours):
+    ours()
+    some, whole = load_dataset("ours", limit=5), load_dataset("ours")
+    assert list(some.ids) == list(whole.ids)[:5]
+    assert len(whole) == 12
+
+
 def test_a_new_declaration_is_a_new_conversion(ours, tmp_path):
     ours()
     load_dataset("ours")

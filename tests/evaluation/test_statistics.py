@@ -266,6 +266,16 @@ def test_the_summary_has_a_row_per_contender_and_compares_with_the_reference():
     assert (row["seeds"], row["train"], row["test"], row["unit"]) == (3, 200, 40, "eV")
 
 
+def test_the_summary_says_how_many_crystals_are_won():
+    predictions = simulated_predictions()
+    table = summarize(predictions).set_index("contender")
+    errors = predictions.assign(error=(predictions["value"] - predictions["truth"]).abs())
+    mean = errors.pivot_table(index="id", columns="contender", values="error")
+    won = (mean["pre-trained"] < mean["scratch"]).mean()
+    assert table.loc["pre-trained", "wins_percent"] == pytest.approx(100 * won)
+    assert np.isnan(table.loc["scratch", "wins_percent"])
+
+
 def test_the_order_of_the_predictions_does_not_matter():
     predictions = simulated_predictions()
     shuffled = predictions.sample(frac=1.0, random_state=0)

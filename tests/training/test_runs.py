@@ -177,7 +177,9 @@ def test_pretraining_with_labels_reads_those_it_needs(crystals, tmp_path, tiny):
 
 
 def test_an_accelerator_that_is_not_there_is_one_line(crystals, tiny):
-    recipe = load_recipe("fingerprint").altered({"backbone": tiny, "training.accelerator": "banana"})
+    recipe = load_recipe("fingerprint").altered(
+        {"backbone": tiny, "training.accelerator": "banana"}
+    )
     with pytest.raises(RecipeError, match="'banana'"):
         train(recipe, crystals[:8])
 

@@ -63,7 +63,7 @@ def load_dataset(
         provider: the base address of an OPTIMADE provider, for ``optimade``.
         query: what a data base is asked: ``{"filter": "nelements=2"}`` for OPTIMADE,
             ``{"elements": ["Fe", "O"]}`` for ``materials_project``.
-        limit: at most so many crystals of a data base.
+        limit: at most so many crystals, the first; a data base is asked for no more.
         accept_licence: you accept the data set's terms, where the card asks for that.
         cards: a TOML file of further cards.
         patience, progress, say: as of ``get_dataset``.
@@ -72,7 +72,8 @@ def load_dataset(
     Warns with a SkippedWarning when some were left out at the conversion. Raises CardError for an
     unknown name, InputError for an unknown target, and what ``get_dataset`` raises.
     """
-    card, asking = card_named(name, cards), Asking(provider, query, limit)
+    card = card_named(name, cards)
+    asking = Asking(provider, query, limit if card.remote else None)
     wanted = [targets] if isinstance(targets, str) else targets
     chosen = declared_targets(card, wanted) if wanted is not None else dict(card.targets)
     kept = {**card.targets, **chosen} if card.open_targets else dict(card.targets)
@@ -88,7 +89,8 @@ def load_dataset(
                 _write_report(report, found)
                 if report.skipped:
                     warnings.warn(report.summary(), SkippedWarning, stacklevel=2)
-    return _in_wished_units(open_arrow(found), wanted)
+    whole = open_arrow(found)
+    return _in_wished_units(whole if limit is None else whole[:limit], wanted)
 
 
 def convert_dataset(

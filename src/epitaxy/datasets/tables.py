@@ -67,7 +67,8 @@ def ids_of_rows(
         raise InputError(f"no column '{wanted}' for the ids. {did_you_mean(wanted, table.columns)}")
     named = wanted or _usual_column_of_ids(table, structures, log)
     if named is None and all(
-        isinstance(cell, str) and "\n" not in cell for cell in table.columns[structures]
+        isinstance(cell, str) and "\n" not in cell and not cell.lstrip().startswith("{")
+        for cell in table.columns[structures]
     ):
         named = structures
     if named is None:

@@ -25,11 +25,12 @@ def summarize(
     """Return one row per target and contender: its MAE, and how it compares with the reference.
 
     Columns: target, contender, mae, mae_low, mae_high, difference, difference_low,
-    difference_high, improvement_percent, improvement_low, improvement_high, seeds, train, test,
-    unit. Differences and improvements are positive where the contender's error is lower than the
-    reference's; they are NaN for the reference itself, and everywhere if `reference` is None. A
-    contender is compared over the seeds it shares with the reference; its MAE is over all of
-    its own.
+    difference_high, improvement_percent, improvement_low, improvement_high, wins_percent, seeds,
+    train, test, unit. Differences and improvements are positive where the contender's error is
+    lower than the reference's, and wins are the crystals of which its error, averaged over seeds,
+    is the lower one; all are NaN for the reference itself, and everywhere if `reference` is None.
+    A contender is compared over the seeds it shares with the reference; its MAE is over all of its
+    own.
     """
     require_columns(predictions, PREDICTION_COLUMNS, "predictions")
     rows = [
@@ -82,6 +83,7 @@ def _difference_columns(difference: PairedDifference | None) -> dict[str, float]
         "improvement_percent": 100.0 * difference.relative if difference else math.nan,
         "improvement_low": 100.0 * difference.relative_low if difference else math.nan,
         "improvement_high": 100.0 * difference.relative_high if difference else math.nan,
+        "wins_percent": 100.0 * difference.win_rate if difference else math.nan,
     }
 
 

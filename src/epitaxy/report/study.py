@@ -30,7 +30,8 @@ NUMBERS: Mapping[str, tuple[str, ...]] = {
     "predictions": ("size", "seed", "fold", "truth", "value"),
     "results": (
         *("size", "mae", "mae_low", "mae_high", "difference", "difference_low", "difference_high"),
-        *("improvement_percent", "improvement_low", "improvement_high", "seeds", "train", "test"),
+        *("improvement_percent", "improvement_low", "improvement_high", "wins_percent"),
+        *("seeds", "train", "test"),
     ),
     "curves": ("size", "seed", "epoch", "value"),
     "tuning": ("size", "seed", "validation_mae"),

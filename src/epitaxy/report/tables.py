@@ -18,6 +18,7 @@ HEADINGS = {
     "r_squared": "R²",
     "difference": "MAE saved",
     "improvement": "improvement [%]",
+    "wins": "crystals won [%]",
 }
 SHARED = {
     "target": "target",

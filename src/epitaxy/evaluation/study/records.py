@@ -31,6 +31,7 @@ RESULT_COLUMNS = (
     "mae_high",
     "reference",
     *IMPROVEMENT,
+    "wins_percent",
     "seeds",
     "train",
     "test",
