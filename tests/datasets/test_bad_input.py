@@ -432,7 +432,7 @@ def test_reading_without_a_report_warns_of_what_is_left_out(tmp_path):
 
 def test_a_row_whose_structure_is_text_is_named_by_its_row(tmp_path):
     structure = exchange.to_pymatgen(bundled()[:1].with_targets({}))[0]
-    text = json.dumps(structure.as_dict())
+    text = json.dumps(structure.as_dict() | {"properties": {}})
     assert "\n" not in text
     table = pd.DataFrame({"structure": [text, text], "band_gap": [1.0, 2.0]})
     table.to_csv(tmp_path / "all.csv", index=False)
