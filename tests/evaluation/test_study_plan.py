@@ -3,11 +3,15 @@
 from itertools import pairwise
 
 import pytest
+import torch
 
+from epitaxy.crystals.targets import Target
+from epitaxy.datasets.bundled import bundled
 from epitaxy.errors import InputError, RecipeError
 from epitaxy.evaluation.study.grids import Problems
 from epitaxy.evaluation.study.origins import origins
 from epitaxy.evaluation.study.plan import make_plan
+from epitaxy.evaluation.study.rehearsal import _few
 from epitaxy.evaluation.study.rows import rows
 from epitaxy.evaluation.study.specification import load_study, parse_study, study_names
 from epitaxy.evaluation.study.splits import Sides, nested_splits
@@ -196,3 +200,20 @@ def test_a_runs_identity_is_what_its_result_depends_on():
     other = recipe.altered({"training.learning_rate": 2e-3})
     assert digest(what_counts(recipe)) == digest(what_counts(same))
     assert digest(what_counts(recipe)) != digest(what_counts(other))
+
+
+def test_a_rehearsal_takes_crystals_that_have_labels_and_of_several_classes():
+    crystals = bundled()[:200]
+    values = torch.full((200,), torch.nan)
+    values[[11, 50, 90, 130, 170, 199]] = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    rare = Target(values, "crystal", "1")
+    found = _few(crystals.with_targets({"metal": rare}))
+    kept = found.target("metal").values
+    assert not kept.isnan().any()
+    moments = torch.full((crystals.atom_total,), torch.nan)
+    moments[crystals.offsets[60] : crystals.offsets[70]] = 1.0
+    sparse = crystals.with_targets({"moments": Target(moments, "atom", "μB")})
+    assert set(_few(sparse).ids) <= set(crystals.ids[60:70])
+    classes = torch.tensor([0.0] * 190 + [1.0] * 10)
+    whole = crystals.with_targets({"metal": Target(classes, "crystal", "1")})
+    assert set(_few(whole).target("metal").values.tolist()) == {0.0, 1.0}

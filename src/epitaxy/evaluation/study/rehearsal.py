@@ -71,7 +71,22 @@ def _trainings(ledger: Ledger) -> Iterator[tuple[str, Recipe, Crystals]]:
 
 
 def _few(crystals: Crystals) -> Crystals:
-    """Return a few crystals, neither the smallest nor large."""
-    order = torch.argsort(crystals.atom_counts, stable=True)
-    start = min(len(order) // 4, max(0, len(order) - FEW))
-    return crystals[order[start : start + FEW]]
+    """Return a few crystals with labels, the least and the greatest among them, else not large.
+
+    Crystals that lack a label are taken only where too few have all: labels may be rare, and four
+    crystals of one class, or without any label, would say nothing of a training on all.
+    """
+    chosen = torch.argsort(crystals.atom_counts, stable=True)
+    ends: list[int] = []
+    for target in crystals.targets.values():
+        there = target.present()
+        if target.level == "atom":
+            there = torch.zeros(len(crystals)).index_add(0, crystals.crystal_of_atom, there.float())
+        labelled = chosen[there[chosen] > 0]
+        chosen = labelled if len(labelled) >= FEW else chosen
+        if target.level == "crystal" and target.values.ndim == 1 and len(labelled):
+            values = target.values[labelled]
+            ends += [int(labelled[values.argmin()]), int(labelled[values.argmax()])]
+    start = min(len(chosen) // 4, max(0, len(chosen) - FEW))
+    taken = dict.fromkeys([*ends[:FEW], *chosen[start : start + FEW].tolist()])
+    return crystals[list(taken)[:FEW]]
