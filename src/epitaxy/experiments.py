@@ -38,7 +38,7 @@ def compare(
     published: str | None = None,
     recipe: str | Path | Recipe = "finetune",
     extensive: bool | Sequence[str] = (),
-    splits: str | Path | Sequence[Split] | None = None,
+    splits: str | Path | Split | Sequence[Split] | None = None,
     split_seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,

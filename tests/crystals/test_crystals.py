@@ -67,6 +67,14 @@ def test_an_index_beyond_the_end_is_an_error(three):
         three[torch.tensor([True, False])]
 
 
+def test_an_index_may_be_read_only_and_may_not_be_a_fraction(three):
+    rows = np.array([2, 0])
+    rows.setflags(write=False)
+    assert list(three[rows].ids) == ["rutile", "salt"]
+    with pytest.raises(IndexError, match="not by fractions"):
+        three[np.array([1.7])]
+
+
 def test_joined_parts_are_the_whole(three):
     whole = cat([three[0], three[[1, 2]]])
     assert list(whole.ids) == list(three.ids)

@@ -170,7 +170,7 @@ def test_the_command_chooses_targets_units_and_how_many(ours, tmp_path, command)
     assert "Did you mean 'energy'" in command("data", "convert", "ours", "-t", "enrgy")[2]
 
 
-def test_the_first_few_of_a_data_set_are_had_without_the_rest(ours):
+def test_the_first_few_of_a_data_set_can_be_asked_for(ours):
     ours()
     some, whole = load_dataset("ours", limit=5), load_dataset("ours")
     assert list(some.ids) == list(whole.ids)[:5]

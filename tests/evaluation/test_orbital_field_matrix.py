@@ -61,7 +61,9 @@ def test_electrons_beyond_the_noble_gas(element, places):
 def test_neither_rotation_nor_supercell_nor_image_matters(crystals):
     some = crystals[[int(row) for row in (crystals.atom_counts <= 5).nonzero()[:4]]]
     before = orbital_fields(some)
-    rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0].to(some.positions)
+    rotation = torch.linalg.qr(
+        torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )[0].to(some.positions)
     turned = Crystals(
         numbers=some.numbers,
         positions=some.positions @ rotation + 0.1,
@@ -82,3 +84,8 @@ def test_neither_rotation_nor_supercell_nor_image_matters(crystals):
 def test_a_molecule_has_none():
     with pytest.raises(InputError, match="not periodic in three directions"):
         orbital_fields(crystal([1, 1], [[0, 0, 0], [0.1, 0, 0]], np.eye(3) * 9.0, pbc=False))
+
+
+def test_an_element_whose_electrons_nobody_knows_is_named():
+    with pytest.raises(InputError, match="does not know the electrons of Db"):
+        configuration("Db")

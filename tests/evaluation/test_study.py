@@ -16,6 +16,9 @@ import pytest
 
 import epitaxy as ep
 from epitaxy.crystals.exchange import to_ase
+from epitaxy.evaluation.probe_task import network_representation
+from epitaxy.evaluation.probes import untrained_twin
+from epitaxy.evaluation.regressions import standardized
 from epitaxy.evaluation.study.benchmark import run_study
 from epitaxy.evaluation.study.pool import Pool
 
@@ -191,13 +194,16 @@ def test_a_map_places_the_same_crystals_by_every_representation(study):
     pca = maps[maps["method"] == "pca"]
     for label in ("untrained", "fp"):
         assert pca[pca["pretraining"] == label]["id"].tolist() == list(task.ids)
-    own = pca[pca["pretraining"] == "fp"]
-    table = ep.embed(study.records.pretraining["folder"][0], task)
-    features = table.drop(columns=["id", "flag"]).to_numpy(dtype=float)
-    centered = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-12)
-    values = np.linalg.svd(centered, compute_uv=False)
-    np.testing.assert_allclose(own["x"].std(ddof=0), values[0] / len(task) ** 0.5, rtol=1e-3)
-    np.testing.assert_allclose(own["y"].std(ddof=0), values[1] / len(task) ** 0.5, rtol=1e-3)
+    own, twin = (pca[pca["pretraining"] == label] for label in ("fp", "untrained"))
+    model = ep.load(study.records.pretraining["folder"][0])
+    for backbone, found in ((model.backbone, own), (untrained_twin(model.backbone, 0), twin)):
+        whole = network_representation(backbone, task, "crystal", "mean")
+        features = whole.rows(whole.last_layer, slice(None))
+        left, values, _ = np.linalg.svd(standardized(features, features)[0], full_matrices=False)
+        for place, axis in enumerate("xy"):
+            expected = left[:, place] * values[place]
+            sign = np.sign(expected @ found[axis])
+            np.testing.assert_allclose(found[axis], sign * expected, atol=1e-2 * values[0])
     atoms = to_ase(task[7:8])[0]
     density = atoms.get_masses().sum() / atoms.get_volume() * 1.66053906892
     assert own["density"].iloc[7] == pytest.approx(density, rel=1e-6)

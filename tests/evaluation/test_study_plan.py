@@ -217,3 +217,9 @@ def test_a_rehearsal_takes_crystals_that_have_labels_and_of_several_classes():
     classes = torch.tensor([0.0] * 190 + [1.0] * 10)
     whole = crystals.with_targets({"metal": Target(classes, "crystal", "1")})
     assert set(_few(whole).target("metal").values.tolist()) == {0.0, 1.0}
+
+
+def test_our_study_of_fingerprints_trains_fingerprints_alone(tmp_path):
+    study, home = load_study("fingerprints")
+    for one in origins(study, home, Problems()):
+        assert [objective["name"] for objective in one.recipe.objectives] == ["fingerprint"]

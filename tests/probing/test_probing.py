@@ -12,9 +12,11 @@ from epitaxy.crystals.arrow import write_parquet
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, RunFolderError
 from epitaxy.evaluation.probe_results import crystal_errors
+from epitaxy.evaluation.probe_task import network_representation
 from epitaxy.evaluation.probes import run_probe, untrained_twin
 from epitaxy.evaluation.regressions import Ridge
 from epitaxy.objectives import Property
+from epitaxy.registry import build
 from epitaxy.training.checkpoint import Model, save_model
 from epitaxy.training.coverage import Coverage
 from epitaxy.training.embed import embed
@@ -205,3 +207,13 @@ def test_the_command_line_writes_tables_figures_and_a_page(model, some, tmp_path
         cli.probe(*arguments, folds=4, out=out)
     with pytest.raises(InputError, match="the weights that are probed"):
         cli.probe(*arguments, out=folder)
+
+
+@pytest.mark.parametrize("name", ["torchmd_et", "cgcnn", "megnet"])
+def test_the_last_layer_is_what_embed_ends_with(name, some):
+    """Whatever blocks stand beside it: edges and state, a last norm."""
+    backbone = build("backbones", {"name": name, "preset": "small"}).eval()
+    made = Model(backbone, (), nn.ModuleList(), Coverage.of(some))
+    found = network_representation(backbone, some, "crystal", "mean")
+    table = embed(made, some).drop(columns=["id", "flag"])
+    np.testing.assert_allclose(found.rows(found.last_layer, slice(None)), table, atol=1e-5)

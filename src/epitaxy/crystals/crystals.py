@@ -183,7 +183,13 @@ def as_indices(index: Index, length: int) -> Int[Tensor, " chosen"]:
     """Return an int, a slice, a mask or indices as non-negative indices below ``length``."""
     if isinstance(index, slice):
         return torch.arange(*index.indices(length))
-    chosen = torch.as_tensor([int(index)] if isinstance(index, int | np.integer) else index)
+    if isinstance(index, int | np.integer):
+        index = [int(index)]
+    elif isinstance(index, np.ndarray):
+        index = index.copy()  # torch does not take what may not be written
+    chosen = torch.as_tensor(index)
+    if chosen.numel() and chosen.is_floating_point():
+        raise IndexError("crystals are numbered by integers, not by fractions")
     if chosen.dtype == torch.bool:
         if chosen.shape != (length,):
             raise IndexError(f"a mask of shape {tuple(chosen.shape)} for {length} crystals")

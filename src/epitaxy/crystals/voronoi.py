@@ -30,7 +30,9 @@ class Faces:
 
 
 def voronoi_faces(crystals: Crystals) -> Iterator[Faces]:
-    """Yield the polyhedron of every atom, one after the other; some milliseconds each.
+    """Yield the polyhedron of every atom, one after the other.
+
+    Each takes some milliseconds in a dense crystal, up to a second where there is much vacuum.
 
     Raises InputError where a crystal is not periodic in three directions, or where an atom has no
     neighbors all around within 45 Å.
@@ -48,24 +50,31 @@ def voronoi_faces(crystals: Crystals) -> Iterator[Faces]:
 def _faces_of(crystal: Crystals) -> list[Faces]:
     """Return the polyhedra of one crystal, with as many neighbors as they take to be exact."""
     cutoff = FIRST_CUTOFF
-    while cutoff <= LAST_CUTOFF:
-        graph = build_graph(crystal, cutoff)
-        vectors, center = graph.vectors().double().numpy(), graph.center.numpy()
-        numbers = crystal.numbers.numpy()[graph.neighbor.numpy()]
-        found = []
-        for atom in range(crystal.atom_total):
-            own = center == atom
-            faces = _polyhedron(vectors[own], numbers[own], cutoff)
-            if faces is None:
-                break
-            found.append(faces)
-        else:
+    while True:
+        found = _faces_within(crystal, cutoff)
+        if found is not None:
             return found
-        cutoff *= GROWTH
-    raise InputError(
-        f"crystal '{crystal.ids[0]}' has an atom without neighbors all around within "
-        f"{LAST_CUTOFF:g} Å: it has no Voronoi polyhedron."
-    )
+        if cutoff == LAST_CUTOFF:
+            raise InputError(
+                f"crystal '{crystal.ids[0]}' has an atom without neighbors all around within "
+                f"{LAST_CUTOFF:g} Å: it has no Voronoi polyhedron."
+            )
+        cutoff = min(cutoff * GROWTH, LAST_CUTOFF)
+
+
+def _faces_within(crystal: Crystals, cutoff: float) -> list[Faces] | None:
+    """Return the polyhedra of one crystal; None if one takes more neighbors to be exact."""
+    graph = build_graph(crystal, cutoff)
+    vectors, center = graph.vectors().double().numpy(), graph.center.numpy()
+    numbers = crystal.numbers.numpy()[graph.neighbor.numpy()]
+    found = []
+    for atom in range(crystal.atom_total):
+        own = center == atom
+        faces = _polyhedron(vectors[own], numbers[own], cutoff)
+        if faces is None:
+            return None
+        found.append(faces)
+    return found
 
 
 def _polyhedron(

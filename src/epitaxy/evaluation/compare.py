@@ -13,7 +13,7 @@ import pandas as pd
 from epitaxy.crystals.arrow import write_arrow
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.fingerprint import fingerprint
-from epitaxy.datasets.splits import Split, read_splits
+from epitaxy.datasets.splits import Split
 from epitaxy.errors import InputError, TrainingError
 from epitaxy.evaluation.baselines import BaselineResult, baseline_names
 from epitaxy.evaluation.comparison_baselines import (
@@ -27,10 +27,12 @@ from epitaxy.evaluation.metrics import mean_absolute_error
 from epitaxy.evaluation.named_baselines import DUMMY, DUMMY_MEAN
 from epitaxy.evaluation.protocol import (
     Protocol,
+    checked_splits,
     given_protocol,
     make_protocol,
     setting_name,
     settings_grid,
+    splits_digest,
 )
 from epitaxy.evaluation.published import published_figures, recognized_task, task_named
 from epitaxy.evaluation.statistics import PairedDifference, verdict
@@ -105,7 +107,7 @@ def run_comparison(
     published: str | None = None,
     recipe: str | Path | Recipe = "finetune",
     extensive: bool | Sequence[str] = (),
-    splits: str | Path | Sequence[Split] | None = None,
+    splits: str | Path | Split | Sequence[Split] | None = None,
     split_seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -145,8 +147,7 @@ def run_comparison(
     crystals, notes, read = load_crystals(
         base.data, data, base.seed, strict, targets=(target,), extensive=grows
     )
-    if isinstance(splits, str | Path):
-        splits = read_splits(splits, crystals)
+    given = checked_splits(splits, crystals)
     crystals, missing = with_target_only(crystals, name)
     _require_crystal_level(crystals, name)
     if missing:
@@ -156,12 +157,12 @@ def run_comparison(
     if others := labels_seen(ancestor):
         notes.append(f"the pre-training read labels of {', '.join(others)}.")
     _refuse_double_ids(crystals)
-    if splits is None:
+    if given is None:
         protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
     elif test_size is not None:
         raise InputError("the split says what is tested: leave --test-size or --splits out.")
     else:
-        protocol = given_protocol(splits, crystals.ids, seeds, train_size, split_seed)
+        protocol = given_protocol(given, crystals.ids, seeds, train_size, split_seed)
     settings = settings_grid(GRID if grid is None else grid)
     base = finetune_recipe(base, name, None, {"backbone": {}, "data.source": source_name(data)})
     _require_regression(base)
@@ -172,7 +173,7 @@ def run_comparison(
         "data": {"fingerprint": fingerprint(crystals), "crystals": len(crystals)},
         "sizes": {"train": protocol.train_size, "test": len(protocol.test)},
         "split_seed": split_seed,
-        **({} if splits is None else {"splits": protocol.digest()}),
+        **({} if given is None else {"splits": splits_digest(given)}),
         "ancestor": lineage(ancestor)["sha256"],
     }
     path = Path(out or Path("runs") / f"compare-{name}-{ancestor.name}")

@@ -176,6 +176,7 @@ def _group_draws(
     by_seed = student_weights(seeds, generator, resamples) if seeds > 1 else None
     names = np.unique(folds) if folds is not None else np.array([])
     by_fold = student_weights(len(names), generator, resamples) if len(names) > 1 else None
+    whole = pair[0] / scale[0] - pair[1] / scale[1]
     for place, group in enumerate(members):
         relative = [one[:, group] / at for one, at in zip(pair, overall[:, place], strict=True)]
         apart = relative[0] - relative[1]
@@ -183,28 +184,20 @@ def _group_draws(
             shift = by_seed @ (seed_shrinkage(apart) * apart.mean(axis=1))
             drawn[:, place] -= np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT)
         if by_fold is not None and folds is not None:
-            shift = by_fold @ _fold_effects(apart, folds[group], names)
+            there = [int((folds[group] == name).sum()) for name in names]
+            if min(there) > 1:
+                effects = _fold_effects(apart, folds[group])
+            else:  # of few folds: the spread of all crystals' folds, and fewer to average it out
+                found = sum(count > 0 for count in there)
+                effects = np.sqrt(len(names) / found) * _fold_effects(whole, folds)
+            shift = by_fold @ effects
             drawn[:, place] -= np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT)
     return drawn, np.log(overall[1] / overall[0])
 
 
 def _fold_effects(
-    apart: Float[ndarray, "seeds members"],
-    folds: Shaped[ndarray, " members"],
-    names: Shaped[ndarray, " folds"],
+    apart: Float[ndarray, "seeds members"], folds: Shaped[ndarray, " members"]
 ) -> Float[ndarray, " folds"]:
-    """Return how far each fold lies from the mean of a group's folds, shrunk.
-
-    A fold that holds fewer than two of the group's crystals says nothing; the others are scaled, so
-    that the weights of all folds give the standard error of a mean over those that are there.
-    """
-    there = np.array([name for name in names if (folds == name).sum() > 1])
-    found = np.zeros(len(names))
-    if len(there) < 2:
-        return found
-    inside = np.isin(folds, there)
-    effects = np.array([apart[:, folds == name].mean() for name in there])
-    scale = np.sqrt(len(names) * (len(names) - 1) / (len(there) * (len(there) - 1)))
-    shrunk = fold_shrinkage(apart[:, inside], folds[inside])
-    found[np.isin(names, there)] = shrunk * scale * (effects - effects.mean())
-    return found
+    """Return how far every fold lies from the mean of them, shrunk."""
+    means = np.array([apart[:, folds == name].mean() for name in np.unique(folds)])
+    return fold_shrinkage(apart, folds) * (means - means.mean())

@@ -1,7 +1,7 @@
 """Representations in two dimensions, as tidy records for a figure: PCA, t-SNE and UMAP."""
 
 import warnings
-from importlib.util import find_spec
+from importlib import metadata
 from itertools import pairwise
 
 import numpy as np
@@ -96,7 +96,7 @@ def planes(
     plane = np.zeros((len(rows), 2))
     plane[:, : min(2, components.shape[1])] = components[:, :2]
     found = {"PCA": plane, "t-SNE": _neighbors_kept(components, seed)}
-    if find_spec("umap") is not None:
+    if _has_umap():
         found["UMAP"] = _manifold_kept(components, seed)
     return found
 
@@ -110,6 +110,14 @@ def _neighbors_kept(
         return np.zeros((len(components), 2))
     few = min(30.0, len(components) / 5)
     return TSNE(perplexity=few, init="pca", random_state=seed).fit_transform(components)
+
+
+def _has_umap() -> bool:
+    try:
+        metadata.distribution("umap-learn")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _manifold_kept(components: Float[ndarray, "rows width"], seed: int) -> Float[ndarray, "rows 2"]:

@@ -30,6 +30,14 @@ class Representation:
     blocks: Sequence[Float[ndarray, "rows _"]]
     ranges: Mapping[str, tuple[int, ...]]
 
+    @property
+    def last_layer(self) -> str:
+        """The range that a network ends with: ``"last"``, or the highest layer of its nodes."""
+        if "last" in self.ranges:
+            return "last"
+        layers = [name for name, blocks in self.ranges.items() if len(blocks) == 1]
+        return max((name for name in layers if name.isdigit()), key=int)
+
     def rows(
         self, name: str, chosen: Int[ndarray, " chosen"] | slice
     ) -> Float[ndarray, "chosen width"]:

@@ -11,6 +11,7 @@ from numpy import ndarray
 from epitaxy.crystals.crystals import Crystals
 from epitaxy.crystals.elements import symbol
 from epitaxy.crystals.voronoi import voronoi_faces
+from epitaxy.errors import InputError
 
 ROOM = {"s": 2, "p": 6, "d": 10, "f": 14}
 WIDTH = sum(ROOM.values())
@@ -42,7 +43,14 @@ def configuration(element: str) -> Float[ndarray, " 32"]:
     """
     from pymatgen.core import Element
 
-    held = re.findall(r"\d([spdf])(\d+)", Element(element).electronic_structure.split("]")[-1])
+    try:
+        structure = Element(element).electronic_structure
+    except KeyError:
+        raise InputError(
+            f"pymatgen does not know the electrons of {element}: leave the orbital-field matrix "
+            "out."
+        ) from None
+    held = re.findall(r"\d([spdf])(\d+)", structure.split("]")[-1])
     row = np.zeros(WIDTH)
     for block, count in held:
         before = sum(

@@ -24,7 +24,7 @@ from epitaxy.evaluation.regressions import Learner, learner_named
 from epitaxy.nn.statistics import Statistics
 from epitaxy.registry import build, name_of, settings_of
 from epitaxy.training.checkpoint import Model
-from epitaxy.training.embed import LAST, model_named
+from epitaxy.training.embed import model_named
 from epitaxy.training.finetune import Ancestor, with_target_only
 from epitaxy.training.pretrain import load_crystals
 from epitaxy.training.recipe import DataPlan
@@ -149,9 +149,7 @@ def run_probe(
                     for range_, values in one.values.items()
                 ]
         if draw and label in networks and len(maps) < MAPS:
-            single = [one for one, blocks in representation.ranges.items() if len(blocks) == 1]
-            last = LAST if LAST in single else max(single, key=representation.ranges.__getitem__)
-            rows = representation.rows(last, slice(None))
+            rows = representation.rows(representation.last_layer, slice(None))
             maps.append(mapped(label, rows, task.families, task.truth, seed))
     records += [task.dummy(folds, seed + repeat, repeat) for repeat in range(repeats)]
     everything = pd.concat(records, ignore_index=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from epitaxy.datasets.splits import Split
+from epitaxy.crystals.crystals import Crystals
+from epitaxy.datasets.splits import Split, read_splits
 from epitaxy.errors import InputError
 from epitaxy.training.files import write_json
 from epitaxy.training.loader import seeded_generator
@@ -44,11 +45,6 @@ class Protocol:
     def train_size(self) -> int:
         """Training crystals of every seed."""
         return len(next(iter(self.seeds.values())).train)
-
-    def digest(self) -> str:
-        """Return 16 hex digits that stand for all its rows."""
-        rows = [self.test, *((one.train, one.validation) for one in self.seeds.values())]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
     def write(self, path: Path, ids: Sequence[str]) -> None:
         """Write the split by id, to travel with the results."""
@@ -115,6 +111,26 @@ def make_protocol(
     return Protocol(test=tuple(sorted(order[:held].tolist())), seeds=splits)
 
 
+def checked_splits(
+    splits: str | Path | Split | Sequence[Split] | None, crystals: Crystals
+) -> Sequence[Split] | None:
+    """Return splits out of a file or as they are; raises InputError for ids not among crystals."""
+    if splits is None:
+        return None
+    if isinstance(splits, str | Path):
+        return read_splits(splits, crystals)
+    found = [splits] if isinstance(splits, Split) else splits
+    for one in found:
+        one.rows(crystals)
+    return found
+
+
+def splits_digest(splits: Sequence[Split]) -> str:
+    """Return 16 hex digits that stand for the parts of splits."""
+    parts = [sorted(part) for one in splits for part in (one.train, one.validation, one.test)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
 def given_protocol(
     splits: Sequence[Split],
     ids: Sequence[str],
@@ -129,9 +145,12 @@ def given_protocol(
     empty by training crystals, a fifth as many. Crystals that are not among ``ids`` (they have no
     value of the target) are left out.
 
-    Raises InputError for several test sets, or where a part is left with too few crystals.
+    Raises InputError for no split, for several test sets, or where a part is left with too few
+    crystals.
     """
-    tests = {one.test for one in splits}
+    tests = {frozenset(one.test) for one in splits}
+    if not tests:
+        raise InputError("there is no split: make one with `epitaxy data split` or ep.split.")
     if len(tests) > 1:
         raise InputError(
             f"the file holds {len(splits)} splits with {len(tests)} test sets: a comparison has "

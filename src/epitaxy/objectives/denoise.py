@@ -68,6 +68,8 @@ class Denoise(Objective):
             depends a little on how the crystal lies in space, the others do not.
         readout: of ``mode="derivative"``, E = Σ_i MLP(h_i) (``"atoms"``) or E = MLP(Σ_i h_i)
             (``"pooled"``), which does not double when the cell does.
+        hidden: of ``mode="derivative"``, widths of that perceptron's hidden layers; two of the
+            backbone's unless told.
     """
 
     mode: Literal["head", "derivative"] = "head"
@@ -79,6 +81,7 @@ class Denoise(Objective):
     smallest: Annotated[int, Ge(1)] = 4
     loss_kind: Literal["l1", "l2", "norm"] = "l1"
     readout: Readout = "atoms"
+    hidden: tuple[int, ...] | None = None
 
     chance: ClassVar[bool] = True
     presets: ClassVar[dict] = {
@@ -153,7 +156,9 @@ class Denoise(Objective):
     def head(self, backbone: Backbone) -> nn.Module:
         """Return a vector head that suits the backbone, or a scalar one to be differentiated."""
         if self.mode == "derivative":
-            return ScalarHead(width=backbone.width, pooling="sum", readout=self.readout)
+            return ScalarHead(
+                width=backbone.width, hidden=self.hidden, pooling="sum", readout=self.readout
+            )
         if backbone.has_vectors:
             return VectorHead(backbone.width)
         return BondVectorHead(backbone.width, backbone.edge_width, backbone.cutoff)

@@ -37,7 +37,7 @@ Weight = Annotated[float, Ge(0)]
 
 @dataclass(frozen=True)
 class EnergyForces(Objective):
-    """L = (w_E L_E + w_F L_F + w_S L_S) / (w_E + w_F + w_S), all from one energy per atom.
+    """L = (w_E L_E + w_F L_F + w_S L_S) / (w_E + w_F + w_S), all from one energy.
 
     E = Σ_i (ref(Z_i) + s o_i), f = −∂E/∂x and σ = (1/V) ∂E/∂ε, where o_i is the head's output for
     atom i, ref are the energies of the elements that explain the training energies best, and s is
@@ -65,6 +65,7 @@ class EnergyForces(Objective):
         references: whether the elements' energies are taken off first.
         per_atom: whether L_E compares energies per atom, not of the cell.
         standardize: whether each term is divided by the size of its labels.
+        hidden: widths of the hidden layers of E's perceptron; two of the backbone's unless told.
         readout: E from a sum of what atoms give (``"atoms"``), or a perceptron of the sum of their
             representations (``"pooled"``), which does not double with the cell.
     """
@@ -79,6 +80,7 @@ class EnergyForces(Objective):
     references: bool = True
     per_atom: bool = True
     standardize: bool = True
+    hidden: tuple[int, ...] | None = None
     readout: Readout = "atoms"
 
     chance: ClassVar[bool] = False
@@ -155,6 +157,7 @@ class EnergyForces(Objective):
         heads = {
             "potential": PotentialHead(
                 backbone.width,
+                hidden=self.hidden,
                 scale=unit if self.standardize else 1.0,
                 references=self._numbers["references"],
                 readout=self.readout,

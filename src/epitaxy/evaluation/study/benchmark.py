@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from epitaxy.datasets.audit import audit
 from epitaxy.errors import RunFolderError
 from epitaxy.evaluation.study.ledger import Ledger
+from epitaxy.evaluation.study.mapping import failed_maps
 from epitaxy.evaluation.study.matbench_records import write_matbench_records
 from epitaxy.evaluation.study.plan import Plan, make_plan
 from epitaxy.evaluation.study.records import Records, collect, write_records
@@ -154,6 +155,6 @@ def _write_manifest(ledger: Ledger, study: object, seconds: float) -> None:
             "machine": {"cores": os.cpu_count(), "system": platform.platform()},
             "data": data,
             "notes": [f"{t.name}: {note}" for t in plan.tasks for note in t.notes]
-            + list(plan.notes),
+            + [*plan.notes, *failed_maps(ledger)],
         },
     )

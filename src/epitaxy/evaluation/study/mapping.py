@@ -15,7 +15,7 @@ from epitaxy.evaluation.probes import UNTRAINED
 from epitaxy.evaluation.study.ledger import Ledger
 from epitaxy.evaluation.study.origins import Origin
 from epitaxy.evaluation.study.plan import TaskData
-from epitaxy.evaluation.study.works import MapWork, digest
+from epitaxy.evaluation.study.works import MapWork, digest, failure_of
 from epitaxy.training.predict import formulas
 
 MOST_CRYSTALS = 1000  # of a map
@@ -36,17 +36,20 @@ def map_works(ledger: Ledger) -> list[MapWork]:
     study = ledger.plan.study
     if not study.maps:
         return []
+    taken = {origin.name for origin in ledger.plan.origins}
+    twin = UNTRAINED if UNTRAINED not in taken else "random weights"
     found = []
     for task in ledger.plan.tasks:
         rows = chosen_rows(task)
         for origin, untrained in _contenders(ledger):
+            label = twin if untrained else origin.name
             ancestor = ledger.ancestor(origin)
             assert ancestor is not None
             start = dict(origin.backbone) if untrained else ledger.start(origin)
             identity = ["map", start, task.data.fingerprint, rows]
             found.append(
                 MapWork(
-                    name=f"map of {task.name}, {UNTRAINED if untrained else origin.name}",
+                    name=f"map of {task.name}, {label}",
                     folder=ledger.folder / "maps" / digest(identity),
                     cost=float(len(rows)),
                     group="map",
@@ -57,7 +60,7 @@ def map_works(ledger: Ledger) -> list[MapWork]:
                         "untrained": untrained,
                     },
                     task=task.name,
-                    label=UNTRAINED if untrained else origin.name,
+                    label=label,
                     origin=origin,
                 )
             )
@@ -81,6 +84,12 @@ def collect_maps(ledger: Ledger) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 
+def failed_maps(ledger: Ledger) -> list[str]:
+    """Return a sentence for every map that failed when it was tried last."""
+    told = [(work, failure_of(work)) for work in map_works(ledger) if not ledger.done(work)]
+    return [f"{work.name}: {reason}" for work, reason in told if reason]
+
+
 def chosen_rows(task: TaskData) -> list[int]:
     """Return the crystals of a task's maps: all, or a thousand drawn by a fixed seed."""
     count = len(task.data.crystals)
@@ -91,16 +100,25 @@ def chosen_rows(task: TaskData) -> list[int]:
 
 
 def mass_densities(crystals: Crystals) -> Float[ndarray, " crystals"]:
-    """Return densities in g/cm³."""
+    """Return densities in g/cm³; NaN for what does not repeat along all three lattice vectors."""
     masses = np.zeros(len(crystals))
     owner = crystals.crystal_of_atom.numpy()
     np.add.at(masses, owner, atomic_masses[crystals.numbers.long().numpy()])
-    return UNIT_MASS * masses / crystals.volumes.double().numpy()
+    periodic = crystals.pbc.all(1).numpy()
+    volumes = np.where(periodic, crystals.volumes.double().numpy(), np.nan)
+    return UNIT_MASS * masses / volumes
 
 
 def _contenders(ledger: Ledger) -> list[tuple[Origin, bool]]:
-    """Return the pre-trainings, and the first of them for its network untrained."""
-    found = [origin for origin, _ in ledger.pretrainings()][: MOST_MAPS - 1]
+    """Return the pre-trainings, and the first of them for its network untrained.
+
+    One that no row starts from is never made, and has no map.
+    """
+    used = {row.origin.name for row in ledger.plan.rows if row.origin is not None}
+    there = [
+        origin for origin, work in ledger.pretrainings() if work is None or origin.name in used
+    ]
+    found = there[: MOST_MAPS - 1]
     return [*((origin, True) for origin in found[:1]), *((origin, False) for origin in found)]
 
 

@@ -23,7 +23,6 @@ from epitaxy.evaluation.nested import Representation
 from epitaxy.evaluation.probe_task import network_representation
 from epitaxy.evaluation.probes import untrained_twin
 from epitaxy.training.checkpoint import load_model
-from epitaxy.training.embed import LAST
 from epitaxy.training.files import write_json
 from epitaxy.training.predict import predict_values
 from epitaxy.training.pretrain import pretrain
@@ -107,8 +106,7 @@ def _map(order: dict[str, Any], file: Path) -> None:
         backbone = untrained_twin(backbone, seed=0)
     crystals = open_arrow(order["crystals"])[order["rows"]].with_targets({})
     found = network_representation(backbone, crystals, "crystal", "mean")
-    last = LAST if LAST in found.ranges else str(len(found.blocks) - 1)
-    places = planes(found.rows(last, slice(None)).astype(float))
+    places = planes(found.rows(found.last_layer, slice(None)).astype(float))
     result = {"places": {method: plane.tolist() for method, plane in places.items()}}
     write_json(file.parent / RESULT_FILE, {**result, "seconds": time.monotonic() - began})
 
