@@ -113,3 +113,18 @@ def test_errors_are_averaged_within_crystals():
 def test_fewer_crystals_than_folds_are_refused():
     with pytest.raises(InputError, match="3 crystals cannot be split into 5 folds"):
         grouped_folds(np.array([0, 1, 1, 2]), 5, seed=0)
+
+
+def test_a_feature_that_few_rows_have_does_not_throw_predictions_out_of_range():
+    """Standardized by rows that hardly have it, it is huge in one that does."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 3))
+    rows[:, 2] = 0.0
+    rows[::7, 2] = 1e-3 * rng.normal(size=9)
+    rows[5, 2] = 50.0
+    truth = rows[:, 0] + 0.1 * rng.normal(size=60)
+    for fold in nested(Representation([rows], {"all": (0,)}), truth, np.arange(60), Ridge()):
+        others = np.delete(truth, fold.test)
+        room = np.ptp(others) / 2
+        assert (fold.values["all"] >= others.min() - room).all()
+        assert (fold.values["all"] <= others.max() + room).all()

@@ -22,7 +22,7 @@ from epitaxy.errors import InputError, did_you_mean
 from epitaxy.evaluation.composition_features import composition_features
 from epitaxy.evaluation.nested import Representation
 from epitaxy.evaluation.probe_task import WHOLE, network_representation
-from epitaxy.evaluation.regressions import ALPHAS, KernelRidge, Learner, Ridge
+from epitaxy.evaluation.regressions import ALPHAS, KernelRidge, Learner, Ridge, bounded_predictions
 from epitaxy.evaluation.tree_regressions import Boosting, Forest
 from epitaxy.nn.statistics import statistics_over_atoms
 from epitaxy.registry import build, names
@@ -91,17 +91,12 @@ class _Rows:
     truth: ndarray
 
     def predict(self, others: Float[ndarray, "others width"]) -> Paths:
-        found = self.learner.predictions(self.rows, self.truth, others)
-        return np.clip(found, self.truth.min(), self.truth.max())
+        return bounded_predictions(self.learner, self.rows, self.truth, others)
 
 
 @dataclass(frozen=True)
 class FromLearner:
-    """Ridge or kernel ridge as a regression.
-
-    Predictions stay within the range of the training values: a crystal unlike all of them would
-    otherwise be far outside, which says more of straight lines than of the features.
-    """
+    """Ridge or kernel ridge as a regression, within the range of the training values."""
 
     learner: Learner
 

@@ -1,7 +1,8 @@
 """Nested cross-validation: outer folds for the error, inner folds for every choice.
 
 What is predicted of an outer fold rests on the other folds alone: features are standardized by
-their rows, and layers, kernel widths and penalties are chosen by folds among them. Rows of one
+their rows, and layers, kernel widths and penalties are chosen by folds among them. Predictions
+stay within the range of their values, widened by half of it at both ends. Rows of one
 group, the atoms of a crystal, stay together in every split.
 """
 
@@ -13,9 +14,10 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from epitaxy.errors import InputError
-from epitaxy.evaluation.regressions import Learner
+from epitaxy.evaluation.regressions import Learner, bounded_predictions
 
 CHOSEN = "chosen"
+BEYOND = 0.5  # of the range of the values learned from, that a prediction may lie outside of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +92,12 @@ def nested(
             )
             best = int(measured.argmin())
             errors[name], settings[name] = float(measured[best]), learner.settings[best]
-            paths = learner.predictions(
-                representation.rows(name, train), truth[train], representation.rows(name, test)
+            paths = bounded_predictions(
+                learner,
+                representation.rows(name, train),
+                truth[train],
+                representation.rows(name, test),
+                BEYOND,
             )
             values[name] = paths[best]
         chosen = min(errors, key=lambda name: errors[name])
@@ -134,6 +140,6 @@ def _inner_errors(
     held = []
     for number, test in enumerate(folds):
         train = np.concatenate([fold for place, fold in enumerate(folds) if place != number])
-        found = learner.predictions(rows[train], truth[train], rows[test])
+        found = bounded_predictions(learner, rows[train], truth[train], rows[test], BEYOND)
         held.append(error_by_group(np.abs(found - truth[test]), groups[test]))
     return np.concatenate(held, axis=1).mean(axis=1)

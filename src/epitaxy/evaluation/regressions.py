@@ -47,6 +47,19 @@ class Learner(Protocol):
         """Return what every setting predicts for the other rows."""
 
 
+def bounded_predictions(
+    learner: Learner, rows: Rows, truth: Values, others: Others, beyond: float = 0.0
+) -> Paths:
+    """Return what every setting predicts, within the range of the values learned from.
+
+    A row unlike all of them would otherwise be far outside, which says more of straight lines than
+    of the features. ``beyond`` widens the range at both ends, in its own length.
+    """
+    room = beyond * np.ptp(truth)
+    found = learner.predictions(rows, truth, others)
+    return np.clip(found, truth.min() - room, truth.max() + room)
+
+
 @dataclass(frozen=True)
 class Ridge:
     """Linear in the standardized features."""
