@@ -43,7 +43,7 @@ def found():
     for (task, size), gain in GAINS.items():
         for row in ROWS:
             known = gain if row.reference else (np.nan,) * 3
-            numbers = (0.5, 0.4, 0.6, row.reference or "", *known, 3, size, 20, "eV")
+            numbers = (0.5, 0.4, 0.6, row.reference or "", *known, 60.0, 3, size, 20, "eV")
             lines.append((task, size, row.name, row.label, *numbers))
     records = pd.DataFrame(
         [("b", 381, "fp [3]", 0, "failed", "it diverged.")],
@@ -58,6 +58,7 @@ def found():
         tuning=empty,
         pretraining=empty,
         published=empty,
+        maps=empty,
         verdicts=(),
         sentence="",
     )
