@@ -9,13 +9,15 @@ from epitaxy.crystals.targets import Target
 from epitaxy.datasets.bundled import bundled
 from epitaxy.errors import InputError, RecipeError
 from epitaxy.evaluation.study.grids import Problems
+from epitaxy.evaluation.study.ledger import Ledger
+from epitaxy.evaluation.study.mapping import chosen_rows, failed_maps, map_works
 from epitaxy.evaluation.study.origins import origins
 from epitaxy.evaluation.study.plan import make_plan
 from epitaxy.evaluation.study.rehearsal import _few
 from epitaxy.evaluation.study.rows import rows
 from epitaxy.evaluation.study.specification import load_study, parse_study, study_names
 from epitaxy.evaluation.study.splits import Sides, nested_splits
-from epitaxy.evaluation.study.works import digest, what_counts
+from epitaxy.evaluation.study.works import digest, note_failure, what_counts
 from epitaxy.training.recipe import load_recipe
 
 TASK = {"source": "bundled", "target": "bulk_modulus", "limit": 100, "max_atoms": 6}
@@ -223,3 +225,31 @@ def test_our_study_of_fingerprints_trains_fingerprints_alone(tmp_path):
     study, home = load_study("fingerprints")
     for one in origins(study, home, Problems()):
         assert [objective["name"] for objective in one.recipe.objectives] == ["fingerprint"]
+
+
+def test_maps_draw_at_most_a_thousand_crystals_the_same_each_time():
+    rows = chosen_rows(2378)
+    assert len(set(rows)) == 1000
+    assert rows == sorted(rows) == chosen_rows(2378)
+    assert max(rows) < 2378
+    assert chosen_rows(7) == [*range(7)]
+
+
+def test_a_study_may_go_without_maps_and_an_unused_pretraining_has_none(tmp_path):
+    values = {
+        "name": "one",
+        "tasks": [TASK],
+        "pretrainings": [
+            {"name": name, "changes": {"objectives": [DENOISE], "data.limit": 20}}
+            for name in ("used", "unused")
+        ],
+        "contenders": [{}, {"pretraining": "used"}],
+    }
+    works = map_works(Ledger(make_plan(values), tmp_path))
+    assert [work.label for work in works] == ["untrained", "used"]
+    assert map_works(Ledger(make_plan({**values, "maps": False}), tmp_path)) == []
+    (tmp_path / "maps").mkdir()
+    note_failure(works[1], "no memory")
+    assert failed_maps(Ledger(make_plan(values), tmp_path)) == [
+        "map of bulk_modulus, used: no memory"
+    ]

@@ -22,12 +22,16 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from epitaxy.crystals.arrow_declarations import (
+    declarations,
+    declared_shape,
+    declared_target,
+    inferred_level,
+)
 from epitaxy.crystals.crystals import Crystals, Index
 from epitaxy.crystals.targets import Target
 from epitaxy.errors import InputError, RowsError, did_you_mean
-from epitaxy.units import canonical
 
-_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 LAYOUT = ("id", "numbers", "positions", "cell", "pbc")
 MAPPED_AROUND = 65536  # bytes
 RELEASED_AFTER = 32 * 2**20  # bytes
@@ -128,9 +132,9 @@ def _properties(
     for field in table.schema:
         if field.name in LAYOUT:
             continue
-        if _metadata(field).get("role") == "input":
+        if declarations(field).get("role") == "input":
             values = _flat(table, field.name)[0]
-            inputs[field.name] = _tensor(values.reshape(-1, *(_shape(field) or ())))
+            inputs[field.name] = _tensor(values.reshape(-1, *(declared_shape(field) or ())))
         elif targets is None or field.name in targets:
             target = _target(table, field, counts)
             if target is not None:
@@ -218,14 +222,14 @@ def open_arrow(path: str | os.PathLike[str]) -> MappedCrystals:
     for field in batch.schema:
         if field.name in LAYOUT:
             continue
-        column, described = batch.column(field.name), _metadata(field)
+        column, described = batch.column(field.name), declarations(field)
         flat = column if pa.types.is_floating(field.type) else column.values
         length = rows if described["level"] == "crystal" else len(numbers.values)
-        values = _mapped(flat).reshape(length, *(_shape(field) or ()))
+        values = _mapped(flat).reshape(length, *(declared_shape(field) or ()))
         if described.get("role") == "input":
             inputs[field.name] = values
         else:
-            targets[field.name] = _declared(field.name, values, described)
+            targets[field.name] = declared_target(field.name, values, described)
     return MappedCrystals(
         numbers=_mapped(numbers.values),
         positions=_mapped(batch.column("positions").values).reshape(-1, 3),
@@ -289,17 +293,17 @@ def _fixed(values: Tensor) -> pa.Array:
 
 
 def _target(table: pa.Table, field: pa.Field, counts: np.ndarray) -> Target | None:
-    described = _metadata(field)
+    described = declarations(field)
     if _is_number(field.type):
         values = table.column(field.name).cast(
             field.type if pa.types.is_floating(field.type) else pa.float64()
         )
         described = {"level": "crystal", **described}
-        return _declared(field.name, _tensor(_floating(values.to_numpy())), described)
+        return declared_target(field.name, _tensor(_floating(values.to_numpy())), described)
     if not (_is_list(field.type) and _is_number(field.type.value_type)):
         return None
     values, lengths = _flat(table, field.name)
-    level = described.get("level") or _inferred_level(field.name, lengths, counts)
+    level = described.get("level") or inferred_level(field.name, lengths, counts)
     if level is None:
         return None
     per_row = counts if level == "atom" else np.ones(len(counts), dtype=np.int64)
@@ -312,33 +316,12 @@ def _target(table: pa.Table, field: pa.Field, counts: np.ndarray) -> Target | No
     )
     whole = np.full(int((per_row * width).sum()), np.nan, dtype=_floating(values).dtype)
     whole[np.repeat(filled, per_row * width)] = values
-    shape = _shape(field)
+    shape = declared_shape(field)
     if shape is None:
         shape = (3, 3) if level == "crystal" and width == 9 and field.name == "stress" else (width,)
         shape = () if level == "atom" and width == 1 else shape
-    return _declared(field.name, _tensor(whole.reshape(-1, *shape)), {**described, "level": level})
-
-
-def _inferred_level(name: str, lengths: np.ndarray, counts: np.ndarray) -> str | None:
-    filled = lengths > 0
-    if not filled.any():
-        return None
-    if any((lengths[filled] == width * counts[filled]).all() for width in (1, 3)):
-        return "atom"
-    return "crystal" if name == "stress" and (lengths[filled] == 9).all() else None
-
-
-def _declared(name: str, values: Tensor, described: dict[str, str]) -> Target:
-    extensive = described.get("extensive", "false")
-    if extensive.strip().lower() not in _TRUTHS:
-        raise InputError(
-            f"column '{name}' declares extensive as '{extensive}': write true or false there."
-        )
-    return Target(
-        values=values,
-        level="atom" if described["level"] == "atom" else "crystal",
-        unit=canonical(described.get("unit", "")),
-        extensive=_TRUTHS[extensive.strip().lower()],
+    return declared_target(
+        field.name, _tensor(whole.reshape(-1, *shape)), {**described, "level": level}
     )
 
 
@@ -376,23 +359,6 @@ def _texts(table: pa.Table) -> Sequence[str]:
         return [str(row) for row in range(len(table))]
     texts = table.column("id").cast(pa.large_string()).to_pylist()
     return [str(row) if text is None else text for row, text in enumerate(texts)]
-
-
-def _metadata(field: pa.Field) -> dict[str, str]:
-    found = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    if "level" in found:
-        found["level"] = found["level"].strip().lower()
-        if found["level"] not in ("crystal", "atom"):
-            raise InputError(
-                f"column '{field.name}' declares the level '{found['level']}': write crystal or "
-                "atom there."
-            )
-    return found
-
-
-def _shape(field: pa.Field) -> tuple[int, ...] | None:
-    text = _metadata(field).get("shape")
-    return None if text is None else tuple(json.loads(text))
 
 
 def _is_list(kind: pa.DataType) -> bool:

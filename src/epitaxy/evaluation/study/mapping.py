@@ -40,7 +40,7 @@ def map_works(ledger: Ledger) -> list[MapWork]:
     twin = UNTRAINED if UNTRAINED not in taken else "random weights"
     found = []
     for task in ledger.plan.tasks:
-        rows = chosen_rows(task)
+        rows = chosen_rows(len(task.data.crystals))
         for origin, untrained in _contenders(ledger):
             label = twin if untrained else origin.name
             ancestor = ledger.ancestor(origin)
@@ -90,9 +90,8 @@ def failed_maps(ledger: Ledger) -> list[str]:
     return [f"{work.name}: {reason}" for work, reason in told if reason]
 
 
-def chosen_rows(task: TaskData) -> list[int]:
-    """Return the crystals of a task's maps: all, or a thousand drawn by a fixed seed."""
-    count = len(task.data.crystals)
+def chosen_rows(count: int) -> list[int]:
+    """Return which of so many crystals a map shows: all, or a thousand drawn by a fixed seed."""
     if count <= MOST_CRYSTALS:
         return list(range(count))
     drawn = np.random.default_rng(0).choice(count, MOST_CRYSTALS, replace=False)
@@ -123,7 +122,7 @@ def _contenders(ledger: Ledger) -> list[tuple[Origin, bool]]:
 
 
 def _crystals_told(task: TaskData) -> pd.DataFrame:
-    chosen = chosen_rows(task)
+    chosen = chosen_rows(len(task.data.crystals))
     crystals = task.data.crystals[chosen]
     numbers = crystals.numbers.tolist()
     parts = [numbers[a:b] for a, b in pairwise(crystals.offsets.tolist())]
