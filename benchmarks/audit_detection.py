@@ -21,10 +21,11 @@ import torch
 from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.crystals.targets import Target
 from epitaxy.datasets.audit import audit
-from epitaxy.datasets.audits.duplicates import duplicate_findings, find_twins
+from epitaxy.datasets.audits.duplicates import duplicate_findings
 from epitaxy.datasets.audits.facts import Facts
 from epitaxy.datasets.audits.findings import Finding
 from epitaxy.datasets.audits.labels import label_findings
+from epitaxy.datasets.audits.twins import find_twins
 from epitaxy.datasets.readers import read_crystals
 from epitaxy.units import canonical
 

@@ -1,5 +1,6 @@
 """Copies, near-duplicates and odd structures are found, however they are written down."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 
 from epitaxy.crystals.crystals import Crystals, cat
-from epitaxy.crystals.exchange import to_pymatgen
-from epitaxy.datasets.audits.duplicates import SAME, duplicate_findings, find_twins
+from epitaxy.crystals.targets import Target
+from epitaxy.datasets.audits.duplicates import duplicate_findings
 from epitaxy.datasets.audits.facts import Facts
 from epitaxy.datasets.audits.fingerprints import structure_fingerprints
 from epitaxy.datasets.audits.geometry import geometry_findings
+from epitaxy.datasets.audits.twins import SAME, find_twins
 from epitaxy.datasets.bundled import bundled
 from epitaxy.datasets.read_report import ReadReport, Skipped
 
@@ -85,13 +87,55 @@ def test_copies_are_found_and_nothing_else(some):
     assert same == {frozenset((some.ids[k], f"copy-{k}")) for k in range(0, 60, 3)}
 
 
-def test_pymatgen_agrees_that_copies_are_copies(some):
-    from pymatgen.analysis.structure_matcher import StructureMatcher
+def ordered_rocksalt(name: str, lithium: set[tuple[int, int, int]]) -> Crystals:
+    """Return LiCoO₂ on the sites of rocksalt, 2 × 2 × 2 cells, with lithium on those given."""
+    sites = list(itertools.product(range(4), repeat=3))
+    numbers = [8 if sum(at) % 2 else (3 if at in lithium else 27) for at in sites]
+    return crystal(8.2 * np.eye(3), np.array(sites) * 2.05, numbers, name)
 
-    matcher = StructureMatcher()
-    for k in range(4):
-        pair = to_pymatgen(cat([some[k], reworded(some[k], "copy", k)]))
-        assert matcher.fit(*pair)
+
+def layered_and_spinel_like() -> tuple[Crystals, Crystals]:
+    """Return the two orders: layers along (111), and the sites 16c of Fd-3m."""
+    sites = set(itertools.product(range(4), repeat=3))
+    layers = {at for at in sites if sum(at) % 4 == 0}
+    centering = ((0, 0, 0), (0, 2, 2), (2, 0, 2), (2, 2, 0))
+    corners = ((0, 0, 0), (3, 1, 2), (1, 2, 3), (2, 3, 1))
+    spinel = {
+        tuple((a + b) % 4 for a, b in zip(one, by, strict=True))
+        for one in corners
+        for by in centering
+    }
+    return ordered_rocksalt("layered", layers), ordered_rocksalt("spinel-like", spinel)
+
+
+def test_orders_with_the_same_distances_are_no_copies():
+    """Layered and spinel-like LiCoO₂ differ by nothing that distances from an atom know."""
+    layered, spinel = layered_and_spinel_like()
+    apart = structure_fingerprints(layered) - structure_fingerprints(spinel)
+    assert np.linalg.norm(apart) < 1e-9
+    copy = reworded(layered, "copy", 1)
+    found = {f.check: f for f in duplicate_findings(cat([layered, spinel, copy]), None, None)}
+    assert found["duplicates"].examples == ("layered = copy",)
+    assert found["near-duplicates"].count == 3
+    alone = {f.check for f in duplicate_findings(layered, spinel, None)}
+    assert alone == {"near leak"}
+
+
+def test_copies_that_are_written_alike_need_no_matching(some, monkeypatch):
+    """Rounded to 0.0001 Å, and with atoms moved by lattice vectors."""
+    import pymatgen.analysis.structure_matcher
+
+    moved = some[:40].positions + some[:40].cell[some[:40].crystal_of_atom][:, 1]
+    again = replace(
+        some[:40],
+        positions=(1e4 * moved).round() / 1e4,
+        cell=(1e4 * some[:40].cell).round() / 1e4,
+        ids=[f"again-{k}" for k in range(40)],
+    )
+    monkeypatch.delattr(pymatgen.analysis.structure_matcher, "StructureMatcher")
+    whole = cat([some[:40], again])
+    twins = find_twins(Facts(whole), np.ones(len(whole), dtype=bool))
+    assert twins.same.sum() == 40
 
 
 def test_a_slightly_relaxed_copy_is_a_near_duplicate(some):
@@ -102,6 +146,25 @@ def test_a_slightly_relaxed_copy_is_a_near_duplicate(some):
     checks = {f.check: f for f in duplicate_findings(cat([some, relaxed]), None, None)}
     assert "duplicates" not in checks
     assert any("relaxed" in text for text in checks["near-duplicates"].examples)
+
+
+@pytest.mark.parametrize(("labels", "severity"), [("equal", "warning"), ("unrelated", "note")])
+def test_near_duplicates_whose_labels_are_unrelated_are_but_a_note(some, labels, severity):
+    """Such as slabs that differ in one site: alike in the mean, not where it matters."""
+    generator = np.random.default_rng(1)
+    first = some[:60]
+    moved = first.positions + 0.01 * torch.from_numpy(generator.normal(size=first.positions.shape))
+    second = replace(first, positions=moved, ids=[f"moved-{k}" for k in range(60)])
+    values = torch.from_numpy(generator.normal(size=60))
+    others = values if labels == "equal" else torch.from_numpy(generator.normal(size=60))
+    first = first.with_targets({"energy": Target(values, "crystal", "eV")})
+    second = second.with_targets({"energy": Target(others, "crystal", "eV")})
+    within = {f.check: f for f in duplicate_findings(cat([first, second]), None, None)}
+    between = {f.check: f for f in duplicate_findings(first, second, None)}
+    for finding in (within["near-duplicates"], between["near leak"]):
+        assert finding.severity == severity
+        assert "energy" in finding.what
+        assert finding.count > 20
 
 
 def test_rows_of_the_test_set_that_stand_in_training_are_leaks(some):

@@ -1,125 +1,22 @@
 """Structures that stand twice: within the data, in the test set, in the pre-training data."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.crystals.targets import Target
 from epitaxy.datasets.audits.facts import Facts
 from epitaxy.datasets.audits.findings import Finding
-from epitaxy.datasets.audits.fingerprints import structure_fingerprints
+from epitaxy.datasets.audits.twins import ALIKE_VOLUME, Twins, find_twins
 
-SAME = 3e-4
-"""Distance of fingerprints up to which two structures are one. Positions rounded to 0.001 Å move
-it by less than this in 95 of 100 crystals; the nearest structures that differ, SiC polytypes of 42
-and 28 layers, are 4e-4 apart."""
-SAME_VOLUME = 0.003  # relative: lattice constants written with three digits
-ALIKE = 0.05
-"""Distance up to which two structures are near-duplicates: random displacements of 0.03 Å, as
-between relaxations with two codes or settings, stay below it in 95 of 100 crystals."""
-ALIKE_VOLUME = 0.03  # relative: 1 % in lattice constants, as between two density functionals
-_PARTNERS = 20  # a crystal needs no more to be joined to its group
-_ROWS_AT_ONCE = 512
-Where = Literal["train", "test", "pretraining"]
-
-
-@dataclass(frozen=True, eq=False)
-class Twins:
-    """Pairs of crystals of equal formula that are one structure (``same``) or nearly so."""
-
-    first: Int[np.ndarray, " pairs"]
-    second: Int[np.ndarray, " pairs"]
-    same: Bool[np.ndarray, " pairs"]
-
-    def groups(self, length: int, same: bool) -> list[Int[np.ndarray, " members"]]:
-        """Return the groups of two and more, among all pairs or those that are one structure."""
-        chosen = self.same if same else np.ones(len(self.same), dtype=bool)
-        ends = self.first[chosen], self.second[chosen]
-        graph = coo_matrix((np.ones(len(ends[0])), ends), shape=(length, length))
-        label = connected_components(graph, directed=False)[1]
-        order = np.argsort(label, kind="stable")
-        starts = np.flatnonzero(np.diff(label[order])) + 1
-        return [members for members in np.split(order, starts) if len(members) > 1]
-
-    def between(self, left: Bool[np.ndarray, " all"], right: Bool[np.ndarray, " all"]) -> "Twins":
-        """Return the pairs with one end in each part, the end in ``left`` first."""
-        along = left[self.first] & right[self.second]
-        against = left[self.second] & right[self.first] & ~along
-        first = np.concatenate([self.first[along], self.second[against]])
-        second = np.concatenate([self.second[along], self.first[against]])
-        return Twins(first, second, np.concatenate([self.same[along], self.same[against]]))
-
-
-def find_twins(
-    facts: Facts,
-    sought: Bool[np.ndarray, " crystals"],
-    part: Int[np.ndarray, " crystals"] | None = None,
-) -> Twins:
-    """Return all pairs of which at least one crystal is sought.
-
-    Fingerprints are made only of crystals that share their reduced formula with a sought one and
-    whose volume per atom is within 3 % of another's, so most of a large collection costs nothing.
-    In a group that has more than 20 partners each, some pairs are left out but the groups stay.
-    Pairs of two parts, where ``part`` has a number for each crystal, are never left out.
-    """
-    part = np.zeros(len(facts.crystals), dtype=np.int64) if part is None else part
-    crystals, keys = facts.crystals, facts.formula_keys
-    volume = np.log(np.where(np.isnan(facts.volumes_per_atom), 1.0, facts.volumes_per_atom))
-    order = np.lexsort((volume, keys))
-    starts = np.flatnonzero(np.diff(keys[order])) + 1
-    families = [
-        family for family in np.split(order, starts) if len(family) > 1 and sought[family].any()
-    ]
-    families = [family[_has_neighbor(volume[family])] for family in families]
-    needed = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *families]))
-    place = np.full(len(crystals), -1)
-    place[needed] = np.arange(len(needed))
-    vectors = structure_fingerprints(crystals[torch.from_numpy(needed)])
-    periodic = crystals.pbc.numpy()
-    found = [
-        _pairs(f, volume, vectors[place[f]], periodic, sought, part) for f in families if len(f)
-    ]
-    empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
-    return Twins(*(np.concatenate(column) for column in zip(empty, *found, strict=True)))
-
-
-def _has_neighbor(volume: Float[np.ndarray, " family"]) -> Bool[np.ndarray, " family"]:
-    """Return which of ascending volumes have another one within reach."""
-    near = np.diff(volume) <= ALIKE_VOLUME
-    return np.concatenate([near, [False]]) | np.concatenate([[False], near])
-
-
-def _pairs(
-    family: Int[np.ndarray, " family"],
-    volume: Float[np.ndarray, " crystals"],
-    vectors: Float[np.ndarray, "family width"],
-    periodic: Bool[np.ndarray, "crystals 3"],
-    sought: Bool[np.ndarray, " crystals"],
-    part: Int[np.ndarray, " crystals"],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    firsts, seconds, sames = [], [], []
-    for start in range(0, len(family), _ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(family)))
-        apart = np.abs(volume[family][rows][:, None] - volume[family][None, :])
-        squares = 2 - 2 * vectors[rows] @ vectors.T
-        near = (apart <= ALIKE_VOLUME) & (squares <= ALIKE**2)
-        near &= rows[:, None] < np.arange(len(family))[None, :]
-        near &= sought[family][rows][:, None] | sought[family][None, :]
-        near &= (periodic[family][rows][:, None] == periodic[family][None, :]).all(2)
-        across = part[family][rows][:, None] != part[family][None, :]
-        near &= across | (np.cumsum(near & ~across, axis=1) <= _PARTNERS)
-        i, j = np.nonzero(near)
-        exact = np.linalg.norm(vectors[rows[i]] - vectors[j], axis=1)
-        firsts.append(family[rows[i]])
-        seconds.append(family[j])
-        sames.append((exact <= SAME) & (apart[i, j] <= SAME_VOLUME))
-    return np.concatenate(firsts), np.concatenate(seconds), np.concatenate(sames)
+RELATED = 0.5
+"""Where the labels of near-duplicates differ by more than this part of what any two crystals' do,
+the pairs are no relatives to the target. Real pairs: 0 to 0.3; surfaces with an adsorbate on
+another site of the same alloy: 0.7."""
+UNRELATED = "nothing, where labels differ as much as those of any two: they tell these apart."
 
 
 def duplicate_findings(
@@ -137,7 +34,8 @@ def duplicate_findings(
     twins = find_twins(Facts(union), sought, of_part)
     findings = _within(crystals, twins.between(where["train"], where["train"]), len(union))
     if test is not None:
-        findings += _test_in_training(union, twins.between(where["test"], where["train"]), test)
+        pairs = twins.between(where["test"], where["train"])
+        findings += _test_in_training(union, pairs, crystals, test)
         findings += _shared_ids(crystals, test)
     if pretraining is not None:
         part = "test" if test is not None else "train"
@@ -178,29 +76,75 @@ def _within(crystals: Crystals, twins: Twins, length: int) -> list[Finding]:
         findings += [
             finding
             for name, target in crystals.targets.items()
-            if target.level == "crystal" and target.values.ndim == 1
-            for finding in _conflicts(crystals, name, target, same)
+            if len(values := _scalar_labels(crystals, target))
+            for finding in _conflicts(crystals, name, target, values, same)
         ]
-    only_alike = len(twins.first) - int(twins.same.sum())
-    if only_alike:
-        pairs = twins.first[~twins.same], twins.second[~twins.same]
-        rows = np.unique(np.concatenate(pairs))
-        findings.append(
-            Finding(
-                "warning" if len(rows) > 0.05 * len(crystals) else "note",
-                "near-duplicates",
-                f"{len(rows)} crystals have a near-duplicate (equal formula, volume within "
-                f"{ALIKE_VOLUME:.0%}, similar distances), in {len(alike)} groups that hold up to "
-                f"{max(map(len, alike))}.",
-                len(rows),
-                "split by formula, or say that test crystals have near relatives in training.",
-                examples=tuple(
-                    f"{crystals.ids[a]} = {crystals.ids[b]}"
-                    for a, b in list(zip(*pairs, strict=True))[:3]
-                ),
-            )
-        )
+    if not twins.same.all():
+        findings.append(_near_duplicates(crystals, twins, alike))
     return findings
+
+
+def _near_duplicates(crystals: Crystals, twins: Twins, groups: list[np.ndarray]) -> Finding:
+    """Most are other stackings, or other orders of elements on the same sites."""
+    first, second = twins.first[~twins.same], twins.second[~twins.same]
+    rows = np.unique(np.concatenate([first, second]))
+    near = [group for group in groups if np.isin(group, rows).any()]
+    labels, related = _related([crystals], first, second)
+    return Finding(
+        "warning" if related and len(rows) > 0.05 * len(crystals) else "note",
+        "near-duplicates",
+        f"{len(rows)} crystals have a near-duplicate (equal formula, volume within "
+        f"{ALIKE_VOLUME:.0%}, similar distances), in {len(near)} groups that hold up to "
+        f"{max(map(len, near))}.{labels}",
+        len(rows),
+        "split by formula, or say that test crystals have near relatives in training."
+        if related
+        else UNRELATED,
+        examples=tuple(
+            f"{crystals.ids[a]} = {crystals.ids[b]}"
+            for a, b in list(zip(first, second, strict=True))[:3]
+        ),
+    )
+
+
+def _related(
+    parts: list[Crystals], first: Int[np.ndarray, " pairs"], second: Int[np.ndarray, " pairs"]
+) -> tuple[str, bool]:
+    """Say how far labels of pairs are apart, and whether they are nearer than those of any two."""
+    found = {}
+    for name in parts[0].targets:
+        if all(name in part.targets for part in parts):
+            values = [_scalar_labels(part, part.targets[name]) for part in parts]
+            if all(map(len, values)):
+                found[name] = _label_contrast(np.concatenate(values), first, second)
+    known = {name: one for name, one in found.items() if not np.isnan(one)}
+    said = ", ".join(f"{name} {one:.2g}" for name, one in known.items())
+    text = f" Labels of a pair differ, in units of any two crystals' difference: {said}."
+    return text if known else "", not known or min(known.values()) < RELATED
+
+
+def _scalar_labels(crystals: Crystals, target: Target) -> Float[np.ndarray, " crystals"]:
+    """Return one number per crystal, per atom where it grows with the cell; empty if not scalar."""
+    if target.level != "crystal" or target.values.ndim != 1:
+        return np.zeros(0)
+    values = target.values.numpy().astype(np.float64)
+    return values / crystals.atom_counts.numpy() if target.extensive else values
+
+
+def _label_contrast(
+    values: Float[np.ndarray, " crystals"],
+    first: Int[np.ndarray, " pairs"],
+    second: Int[np.ndarray, " pairs"],
+) -> float:
+    """Return the mean difference of pairs over that of random pairs; NaN where unknown."""
+    known = values[np.isfinite(values)]
+    pairs = np.abs(values[first] - values[second])
+    pairs = pairs[np.isfinite(pairs)]
+    if not len(pairs):
+        return np.nan
+    order = np.random.default_rng(0).permutation(len(known))
+    usual = float(np.abs(known - known[order]).mean())
+    return float(pairs.mean()) / usual if usual > 0.0 else np.nan
 
 
 def _as_groups(crystals: Crystals, groups: list[np.ndarray]) -> tuple[str, ...]:
@@ -208,16 +152,17 @@ def _as_groups(crystals: Crystals, groups: list[np.ndarray]) -> tuple[str, ...]:
 
 
 def _conflicts(
-    crystals: Crystals, name: str, target: Target, groups: list[np.ndarray]
+    crystals: Crystals,
+    name: str,
+    target: Target,
+    values: Float[np.ndarray, " crystals"],
+    groups: list[np.ndarray],
 ) -> list[Finding]:
     """Copies whose labels differ by more than a tenth of the spread between all crystals.
 
     A tenth of the standard deviation (from quartiles) is as much as a good model's error, so
     labels that differ by more limit what can be learned or measured.
     """
-    values = target.values.numpy().astype(np.float64)
-    if target.extensive:
-        values = values / crystals.atom_counts.numpy()
     low, high = np.nanquantile(values, [0.25, 0.75]) if np.isfinite(values).any() else (0.0, 0.0)
     allowed = 0.1 * (high - low) / 1.349
     spans = [
@@ -244,7 +189,9 @@ def _conflicts(
     ]
 
 
-def _test_in_training(union: Crystals, twins: Twins, test: Crystals) -> list[Finding]:
+def _test_in_training(
+    union: Crystals, twins: Twins, crystals: Crystals, test: Crystals
+) -> list[Finding]:
     leaked = _first_of_each(twins, twins.same)
     alike = {
         row: other for row, other in _first_of_each(twins, ~twins.same).items() if row not in leaked
@@ -262,13 +209,18 @@ def _test_in_training(union: Crystals, twins: Twins, test: Crystals) -> list[Fin
             )
         )
     if alike:
+        ends = np.array(list(alike.items())).T
+        labels, related = _related([crystals, test], ends[0], ends[1])
         findings.append(
             Finding(
-                "warning",
+                "warning" if related else "note",
                 "near leak",
-                f"{len(alike)} of {len(test)} test crystals have a near-duplicate in training.",
+                f"{len(alike)} of {len(test)} test crystals have a near-duplicate in training."
+                f"{labels}",
                 len(alike),
-                "remove them from training, or report the error without them as well.",
+                "remove them from training, or report the error without them as well."
+                if related
+                else UNRELATED,
                 examples=_named_pairs(union, alike),
             )
         )

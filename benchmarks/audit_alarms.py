@@ -1,0 +1,144 @@
+"""The evidence for every alarm on structures that ``epitaxy audit`` raises, one row each.
+
+Copies and near-duplicates: every pair that was found, with what pymatgen's StructureMatcher says
+of it at its default tolerances (the same structure; the same sites with elements in another order,
+where it matches once all elements are one; neither), the root mean square displacement where it
+matches, both space groups, and the labels.
+
+Slabs, chains and molecules: the thickest empty layer of every axis, from fractional coordinates,
+which is not how the audit measures it.
+
+Run: python benchmarks/audit_alarms.py FILE… --out alarms.csv
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.exchange import to_pymatgen
+from epitaxy.datasets.audits.facts import VACUUM, Facts
+from epitaxy.datasets.audits.twins import find_twins
+from epitaxy.datasets.readers import read_crystals
+from epitaxy.training.predict import formulas
+
+MOST_PAIRS = 15  # of one group, from six crystals that all resemble each other
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("alarms.csv"))
+    choices = parser.parse_args()
+    rows = []
+    for file in choices.files:
+        crystals = read_crystals(file)
+        names = formulas(crystals)
+        for row in [*pairs(crystals), *boxes(crystals)]:
+            rows.append({"file": file.stem, "formula": names[row.pop("first")], **row})
+        pd.DataFrame(rows).to_csv(choices.out, index=False)
+        print(f"{file.stem}: {sum(row['file'] == file.stem for row in rows)} rows", flush=True)
+
+
+def pairs(crystals: Crystals) -> Iterator[dict]:
+    """Yield a row for every pair within a group of copies or near-duplicates."""
+    bare = crystals.with_targets({})
+    twins = find_twins(Facts(bare), np.ones(len(bare), dtype=bool))
+    ends = np.sort(np.stack([twins.first, twins.second], axis=1), axis=1).tolist()
+    linked = {(a, b): bool(same) for (a, b), same in zip(ends, twins.same, strict=True)}
+    matcher = StructureMatcher()
+    periodic = replace(bare, pbc=torch.ones_like(bare.pbc))  # as the matcher takes slabs
+    for group, members in enumerate(twins.groups(len(bare), same=False)):
+        some = [pair for pair in combinations(sorted(members.tolist()), 2) if pair in linked]
+        structures = dict(
+            zip(members.tolist(), to_pymatgen(periodic[torch.from_numpy(members)]), strict=True)
+        )
+        symmetry = {c: space_group(one) for c, one in structures.items()}
+        for a, b in some[:MOST_PAIRS]:
+            matched, relation = compared(structures[a], structures[b], matcher)
+            volumes = [structures[c].volume / len(structures[c]) for c in (a, b)]
+            yield {
+                "first": a,
+                "check": "copy" if linked[a, b] else "near-duplicate",
+                "group": group,
+                "ids": f"{crystals.ids[a]} = {crystals.ids[b]}",
+                "atoms": f"{len(structures[a])}, {len(structures[b])}",
+                "space groups": f"{symmetry[a]}, {symmetry[b]}",
+                "volume ratio": round(volumes[1] / volumes[0], 4),
+                "relation": relation,
+                "rms": None if matched is None else round(matched, 4),
+                "labels": labels(crystals, a, b),
+            }
+
+
+def boxes(crystals: Crystals) -> Iterator[dict]:
+    """Yield a row for every crystal with vacuum across which it is declared periodic."""
+    vacuum = (Facts(crystals).empty_layers >= VACUUM).sum(1)
+    kinds = {1: "slab", 2: "chain", 3: "molecule"}
+    for c in np.flatnonzero((vacuum > 0) & crystals.pbc.numpy().all(1)):
+        (one,) = to_pymatgen(crystals[int(c)].with_targets({}))
+        yield {
+            "first": int(c),
+            "check": kinds[int(vacuum[c])],
+            "ids": crystals.ids[c],
+            "atoms": str(len(one)),
+            "space groups": space_group(one),
+            "empty": ", ".join(f"{gap:.1f}" for gap in empty_layers(one)),
+        }
+
+
+def compared(
+    first: Structure, second: Structure, matcher: StructureMatcher
+) -> tuple[float | None, str]:
+    """Return the displacement (in units of the cube root of the volume per atom), and how alike."""
+    found = matcher.get_rms_dist(first, second)
+    if found is not None:
+        return float(found[0]), "same"
+    bare = [Structure(one.lattice, ["H"] * len(one), one.frac_coords) for one in (first, second)]
+    found = matcher.get_rms_dist(*bare)
+    return (None, "neither") if found is None else (float(found[0]), "other order")
+
+
+def space_group(one: Structure) -> str:
+    """Return the symbol at a tolerance of 0.05 Å."""
+    try:
+        return SpacegroupAnalyzer(one, symprec=0.05).get_space_group_symbol()
+    except (TypeError, ValueError):  # spglib finds none
+        return "?"
+
+
+def empty_layers(one: Structure) -> list[float]:
+    """Return the thickest layer without nuclei between lattice planes of each axis, in Å."""
+    found = []
+    for axis in range(3):
+        at = np.sort(one.frac_coords[:, axis] % 1.0)
+        widest = np.diff(np.append(at, at[0] + 1.0)).max()
+        found.append(float(widest * one.lattice.d_hkl([int(axis == k) for k in range(3)])))
+    return found
+
+
+def labels(crystals: Crystals, a: int, b: int) -> str:
+    """Return the labels of both, and how far they differ in deviations of all crystals."""
+    told = []
+    for name, target in crystals.targets.items():
+        if target.level != "crystal" or target.values.ndim != 1:
+            continue
+        values = target.values.double().numpy()
+        if target.extensive:
+            values = values / crystals.atom_counts.numpy()
+        apart = abs(values[a] - values[b]) / np.nanstd(values)
+        told.append(f"{name} {values[a]:.4g}, {values[b]:.4g} ({apart:.2f} σ)")
+    return "; ".join(told)
+
+
+if __name__ == "__main__":
+    main()
