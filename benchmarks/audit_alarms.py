@@ -8,7 +8,7 @@ matches, both space groups, and the labels.
 Slabs, chains and molecules: the thickest empty layer of every axis, from fractional coordinates,
 which is not how the audit measures it.
 
-Run: python benchmarks/audit_alarms.py FILE… --out alarms.csv
+Run: python benchmarks/audit_alarms.py FILE… --out alarms.csv [--page docs/audit_alarms.md]
 """
 
 import argparse
@@ -31,6 +31,23 @@ from epitaxy.datasets.audits.twins import find_twins
 from epitaxy.datasets.readers import read_crystals
 from epitaxy.training.predict import formulas
 
+MOST_BOXES = 200  # listed one by one
+SAID = {
+    "same": "one structure, moved a little",
+    "other order": "one lattice, other order",
+    "neither": "other stacking, order or tilt",
+}
+PREAMBLE = """# Every alarm on structures
+
+The pairs and boxes that `epitaxy audit` reports in nine public data sets as they are. What is said
+of a pair is pymatgen's word, not ours: one structure, where its StructureMatcher matches the two at
+default tolerances; one lattice with the elements in another order, where it does once all elements
+are one; else neither. Labels apart is the largest difference within a group, of any scalar label,
+in standard deviations of all crystals. How these alarms are judged: [audit](audit.md).
+
+```console
+$ python benchmarks/audit_alarms.py elasticity.parquet … --page docs/audit_alarms.md
+```"""
 MOST_PAIRS = 15  # of one group, from six crystals that all resemble each other
 
 
@@ -38,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path("alarms.csv"))
+    parser.add_argument("--page", type=Path, help="the same by groups, in Markdown")
     choices = parser.parse_args()
     rows = []
     for file in choices.files:
@@ -47,6 +65,8 @@ def main() -> None:
             rows.append({"file": file.stem, "formula": names[row.pop("first")], **row})
         pd.DataFrame(rows).to_csv(choices.out, index=False)
         print(f"{file.stem}: {sum(row['file'] == file.stem for row in rows)} rows", flush=True)
+    if choices.page is not None:
+        choices.page.write_text(page(pd.DataFrame(rows)))
 
 
 def pairs(crystals: Crystals) -> Iterator[dict]:
@@ -77,6 +97,7 @@ def pairs(crystals: Crystals) -> Iterator[dict]:
                 "relation": relation,
                 "rms": None if matched is None else round(matched, 4),
                 "labels": labels(crystals, a, b),
+                "apart": max(label_distances(crystals, a, b).values(), default=None),
             }
 
 
@@ -129,15 +150,76 @@ def empty_layers(one: Structure) -> list[float]:
 def labels(crystals: Crystals, a: int, b: int) -> str:
     """Return the labels of both, and how far they differ in deviations of all crystals."""
     told = []
-    for name, target in crystals.targets.items():
-        if target.level != "crystal" or target.values.ndim != 1:
-            continue
-        values = target.values.double().numpy()
-        if target.extensive:
-            values = values / crystals.atom_counts.numpy()
-        apart = abs(values[a] - values[b]) / np.nanstd(values)
-        told.append(f"{name} {values[a]:.4g}, {values[b]:.4g} ({apart:.2f} σ)")
+    for name, apart in label_distances(crystals, a, b).items():
+        values = crystals.targets[name].values
+        told.append(f"{name} {float(values[a]):.4g}, {float(values[b]):.4g} ({apart:.2f} σ)")
     return "; ".join(told)
+
+
+def label_distances(crystals: Crystals, a: int, b: int) -> dict[str, float]:
+    """Return the differences of scalar labels, in standard deviations of all crystals."""
+    found = {}
+    for name, target in crystals.targets.items():
+        if target.level == "crystal" and target.values.ndim == 1:
+            values = target.values.double().numpy()
+            if target.extensive:
+                values = values / crystals.atom_counts.numpy()
+            found[name] = float(abs(values[a] - values[b]) / np.nanstd(values))
+    return {name: one for name, one in found.items() if np.isfinite(one)}
+
+
+def page(rows: pd.DataFrame) -> str:
+    """Return tables of all groups and boxes, file by file."""
+    lines = [PREAMBLE]
+    for file, own in rows.groupby("file", sort=False):
+        lines.append(f"\n## {str(file).replace('_', ' ')}\n")
+        paired = own[own["check"].isin(["copy", "near-duplicate"])]
+        if len(paired):
+            lines += ["| formula | crystals | space groups | they are | labels apart, σ |"]
+            lines += ["|---|---|---|---|---|"]
+            lines += [group_row(group) for _, group in paired.groupby("group", sort=True)]
+        boxed = own[own["check"].isin(["slab", "chain", "molecule"])]
+        if len(boxed) > MOST_BOXES:
+            widest = boxed["empty"].map(lambda text: max(map(float, text.split(", "))))
+            lines.append(
+                f"\n{len(boxed)} slabs, of which the emptiest layer is {widest.min():.1f} to "
+                f"{widest.max():.1f} Å thick."
+            )
+        elif len(boxed):
+            lines += [
+                "",
+                "| formula | crystal | kind | atoms | widest empty layers along a, b, c, Å |",
+            ]
+            lines += ["|---|---|---|---|---|"]
+            lines += [
+                f"| {one['formula']} | {one['ids']} | {one['check']} | {one['atoms']} "
+                f"| {one['empty']} |"
+                for one in boxed.to_dict("records")
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def group_row(pairs: pd.DataFrame) -> str:
+    """Return the row of one group."""
+    members: dict[str, str] = {}
+    for one in pairs.to_dict("records"):
+        ids, symbols = one["ids"].split(" = "), one["space groups"].split(", ")
+        members |= dict(zip(ids, symbols, strict=True))
+    kinds = []
+    if (pairs["check"] == "copy").any():
+        kinds.append("copies")
+    for relation, said in SAID.items():
+        if ((pairs["check"] != "copy") & (pairs["relation"] == relation)).any():
+            kinds.append(said)
+    apart = pairs["apart"].max()
+    cells = (
+        pairs["formula"].iloc[0],
+        ", ".join(members),
+        ", ".join(dict.fromkeys(members.values())),
+        ", ".join(kinds),
+        "" if pd.isna(apart) else f"{apart:.2f}",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

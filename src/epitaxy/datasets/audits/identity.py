@@ -44,8 +44,9 @@ def _one_structure(crystals: Crystals, first: int, second: int) -> bool:
 
     structures = to_pymatgen(pair.with_targets({}))
     left, right = (one for one in structures if isinstance(one, Structure))  # both are periodic
-    try:
-        return bool(StructureMatcher().fit(left, right))
+    whole = StructureMatcher(primitive_cell=False, attempt_supercell=True)
+    try:  # nearly periodic cells may be reduced in two ways, and do not match then
+        return bool(StructureMatcher().fit(left, right) or whole.fit(left, right))
     except ValueError:  # a cell that pymatgen cannot reduce; equal fingerprints stand
         return True
 
