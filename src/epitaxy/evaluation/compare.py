@@ -12,9 +12,8 @@ import pandas as pd
 
 from epitaxy.crystals.arrow import write_arrow
 from epitaxy.crystals.crystals import Crystals
-from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.datasets.splits import Split
-from epitaxy.errors import InputError, TrainingError
+from epitaxy.errors import TrainingError
 from epitaxy.evaluation.baselines import BaselineResult, baseline_names
 from epitaxy.evaluation.comparison_baselines import (
     baseline_verdict,
@@ -22,38 +21,27 @@ from epitaxy.evaluation.comparison_baselines import (
     run_baselines,
     tuning_rows,
 )
+from epitaxy.evaluation.comparison_task import (
+    ComparisonTask,
+    pretrained_weights,
+    read_comparison,
+)
 from epitaxy.evaluation.fits import Job, available_cores, run_fits
 from epitaxy.evaluation.metrics import mean_absolute_error
 from epitaxy.evaluation.named_baselines import DUMMY, DUMMY_MEAN
-from epitaxy.evaluation.protocol import (
-    Protocol,
-    checked_splits,
-    given_protocol,
-    make_protocol,
-    setting_name,
-    settings_grid,
-    splits_digest,
-)
+from epitaxy.evaluation.protocol import Protocol, setting_name
 from epitaxy.evaluation.published import published_figures, recognized_task, task_named
 from epitaxy.evaluation.statistics import PairedDifference, verdict
 from epitaxy.evaluation.summary import compare_contenders, summarize
 from epitaxy.registry import settings_of
-from epitaxy.training.checkpoint import CARD_FILE, Model, load_model, save_model
+from epitaxy.training.checkpoint import CARD_FILE, load_model, save_model
 from epitaxy.training.files import write_atomically
-from epitaxy.training.finetune import (
-    Ancestor,
-    as_model,
-    finetune_recipe,
-    lineage,
-    source_name,
-    warn_of_new_elements,
-    with_target_only,
-)
+from epitaxy.training.finetune import Ancestor, source_name
 from epitaxy.training.predict import predict_values
-from epitaxy.training.pretrain import READ_FILE, load_crystals
-from epitaxy.training.recipe import Recipe, load_recipe
+from epitaxy.training.pretrain import READ_FILE
+from epitaxy.training.recipe import Recipe
 from epitaxy.training.run import claim_folder
-from epitaxy.training.train import labels_seen, probes
+from epitaxy.training.train import probes
 from epitaxy.units import parse_target
 
 SCRATCH, PRETRAINED = "scratch", "pre-trained"
@@ -135,98 +123,67 @@ def run_comparison(
     Raises InputError where the pre-trained weights have seen labels of this very target, or where
     the split has several test sets or crystals that are not there.
     """
-    ancestor = as_model(from_)
-    if ancestor is None:
-        raise InputError("a comparison needs pre-trained weights: name a run with --from.")
     name, _ = parse_target(target)
-    _refuse_known_labels(ancestor, name)
+    ancestor = pretrained_weights(from_, name)
     simple = baseline_names(baselines)
-    task = recognized_task(source_name(data), name) if published is None else task_named(published)
-    base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    grows = (name,) if extensive is True else extensive or ()
-    crystals, notes, read = load_crystals(
-        base.data, data, base.seed, strict, targets=(target,), extensive=grows
+    known = recognized_task(source_name(data), name) if published is None else task_named(published)
+    task = read_comparison(
+        data,
+        target,
+        ancestor,
+        train_size=train_size,
+        test_size=test_size,
+        seeds=seeds,
+        grid=GRID if grid is None else grid,
+        recipe=recipe,
+        extensive=extensive,
+        splits=splits,
+        split_seed=split_seed,
+        strict=strict,
     )
-    given = checked_splits(splits, crystals)
-    crystals, missing = with_target_only(crystals, name)
-    _require_crystal_level(crystals, name)
-    if missing:
-        notes.append(f"{missing} crystals have no value of '{name}': left out.")
-    if warning := warn_of_new_elements(ancestor, crystals):
-        notes.append(warning)
-    if others := labels_seen(ancestor):
-        notes.append(f"the pre-training read labels of {', '.join(others)}.")
-    _refuse_double_ids(crystals)
-    if given is None:
-        protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
-    elif test_size is not None:
-        raise InputError("the split says what is tested: leave --test-size or --splits out.")
-    else:
-        protocol = given_protocol(given, crystals.ids, seeds, train_size, split_seed)
-    settings = settings_grid(GRID if grid is None else grid)
-    base = finetune_recipe(base, name, None, {"backbone": {}, "data.source": source_name(data)})
-    _require_regression(base)
-    identity = {
-        "kind": "compare",
-        "recipe": base.model_dump(mode="json"),
-        "grid": settings,
-        "data": {"fingerprint": fingerprint(crystals), "crystals": len(crystals)},
-        "sizes": {"train": protocol.train_size, "test": len(protocol.test)},
-        "split_seed": split_seed,
-        **({} if given is None else {"splits": splits_digest(given)}),
-        "ancestor": lineage(ancestor)["sha256"],
-    }
     path = Path(out or Path("runs") / f"compare-{name}-{ancestor.name}")
-    folder = claim_folder(path, identity, overwrite, ancestor.folder)
+    folder = claim_folder(path, task.identity, overwrite, ancestor.folder)
     began = time.monotonic()
-    for note in notes if progress else ():
+    for note in task.notes if progress else ():
         print(note, file=sys.stderr)
     with folder.held():
         folder.begin({"seeds": seeds})
-        write_atomically(path / READ_FILE, read.to_json().encode())
-        protocol.write(path / "splits.json", crystals.ids)
-        todo = list(_jobs(path, crystals, ancestor, protocol, settings, base))
+        write_atomically(path / READ_FILE, task.read.to_json().encode())
+        task.protocol.write(path / "splits.json", task.crystals.ids)
+        todo = list(_jobs(path, task))
+        cores = jobs or available_cores()
         found, left_out = run_baselines(
             simple,
             path / "baselines",
-            crystals,
+            task.crystals,
             name,
-            protocol,
+            task.protocol,
             ancestor,
-            len(settings),
-            jobs or available_cores(),
+            len(task.settings),
+            cores,
             progress,
         )
-        notes += left_out
         run_fits(todo, jobs, progress)
-        comparison = _collect(path, crystals, name, todo, found, protocol, tuple(notes))
-        comparison = _beside_published(comparison, task)
+        comparison = _collect(path, task, todo, found, (*task.notes, *left_out))
+        comparison = _beside_published(comparison, known)
         folder.end(time.monotonic() - began, comparison.sentence)
     return comparison
 
 
-def _jobs(
-    path: Path,
-    crystals: Crystals,
-    ancestor: Model,
-    protocol: Protocol,
-    settings: Sequence[Mapping[str, Any]],
-    base: Recipe,
-) -> Iterator[Job]:
+def _jobs(path: Path, task: ComparisonTask) -> Iterator[Job]:
     """Write what the workers read, and yield the fits, seed by seed."""
     source = path / "crystals.arrow"
-    write_arrow(crystals, source)
+    write_arrow(task.crystals, source)
     own = path / "pretrained"
     if not (own / CARD_FILE).is_file():
-        save_model(ancestor, own, probes(crystals))
-    backbone = settings_of(ancestor.backbone)
-    for seed, split in protocol.seeds.items():
-        for setting in settings:
+        save_model(task.ancestor, own, probes(task.crystals))
+    backbone = settings_of(task.ancestor.backbone)
+    for seed, split in task.protocol.seeds.items():
+        for setting in task.settings:
             for contender in (SCRATCH, PRETRAINED):
                 changes = {"seed": seed, "backbone": backbone, **setting}
                 if contender == SCRATCH:  # a random encoder must be free to learn
                     changes |= {"training.freeze": "none", "training.encoder_rate": 1.0}
-                recipe = base.altered(changes)
                 yield Job(
                     folder=path / "fits" / f"{contender}-seed{seed}-{setting_name(setting)}",
                     crystals=source,
@@ -234,7 +191,7 @@ def _jobs(
                     contender=contender,
                     seed=seed,
                     setting=setting,
-                    recipe=recipe,
+                    recipe=task.recipe.altered(changes),
                     train=split.train,
                     validation=split.validation,
                 )
@@ -242,13 +199,12 @@ def _jobs(
 
 def _collect(
     path: Path,
-    crystals: Crystals,
-    target: str,
+    task: ComparisonTask,
     todo: Sequence[Job],
     baselines: Sequence[BaselineResult],
-    protocol: Protocol,
     notes: tuple[str, ...],
 ) -> Comparison:
+    crystals, target, protocol = task.crystals, task.target, task.protocol
     errors = {job: _validation_error(job, crystals, target) for job in todo}
     chosen = _choose(errors)
     predictions = pd.concat(
@@ -363,37 +319,3 @@ def _curves(job: Job) -> pd.DataFrame:
             for row in job.result["rows"]
         ]
     )
-
-
-def _require_crystal_level(crystals: Crystals, target: str) -> None:
-    level = crystals.target(target).level
-    if level != "crystal":
-        raise InputError(f"'{target}' is a property of {level}s; compare takes one of crystals.")
-
-
-def _require_regression(recipe: Recipe) -> None:
-    if any(one.get("task") == "classification" for one in recipe.objectives):
-        raise InputError(
-            f"recipe '{recipe.name}' asks for a classification: compare takes regressions."
-        )
-    if any(one.get("absolute") for one in recipe.objectives):
-        raise InputError(
-            f"recipe '{recipe.name}' asks for absolute values, and a comparison is judged by the "
-            "target as it stands: give the absolute values as a target of their own."
-        )
-
-
-def _refuse_known_labels(ancestor: Model, target: str) -> None:
-    if target in labels_seen(ancestor):
-        raise InputError(
-            f"the weights of '{ancestor.name}' were trained on labels of '{target}': test crystals "
-            "may be among them. Compare weights that never read this target."
-        )
-
-
-def _refuse_double_ids(crystals: Crystals) -> None:
-    seen: set[str] = set()
-    for text in crystals.ids:
-        if text in seen:
-            raise InputError(f"two crystals have the id '{text}': every crystal needs its own.")
-        seen.add(text)
