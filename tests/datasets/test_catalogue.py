@@ -14,7 +14,7 @@ import epitaxy as ep
 from epitaxy.crystals.arrow import MappedCrystals, open_arrow, read_parquet
 from epitaxy.crystals.exchange import fingerprint, to_pymatgen
 from epitaxy.datasets.bundled import bundled
-from epitaxy.datasets.catalogue import convert_dataset, last_report, load_dataset
+from epitaxy.datasets.catalogue import conversion_report, convert_dataset, load_dataset
 from epitaxy.datasets.columns import GrowingArrow, GrowingParquet
 from epitaxy.datasets.readers import read_crystals, read_with_report
 from epitaxy.datasets.servers import DownloadError
@@ -132,7 +132,7 @@ def test_what_was_left_out_is_told_once_and_stays_on_record(ours):
         crystals = load_dataset("ours")
     assert "2" not in crystals.ids
     assert len(load_dataset("ours")) == 11
-    report = last_report("ours")
+    report = conversion_report("ours")
     assert [skipped.row for skipped in report.skipped] == [2]
     assert any("folds are over all rows" in note for note in report.notes)
     assert "1 entries of 'ours' were left out" in read_with_report("ours")[1].summary()

@@ -199,3 +199,11 @@ def test_a_provider_is_a_data_set(provider, cache, tmp_path, command):
     assert command("data", "convert", "optimade")[0] == 1
     with pytest.raises(InputError, match="'filter' alone"):
         load_dataset("optimade", provider=provider.base, query={"elements": "Na"})
+
+
+def test_a_conversion_into_the_cache_is_reported_as_the_one_that_was_asked_for(provider, command):
+    """Not as the one that was made last."""
+    asked = ("data", "convert", "optimade", "--provider", provider.base)
+    assert "Read 8 of 8" in command(*asked)[1]
+    assert "Read 2 of 2" in command(*asked, "--limit", "2")[1]
+    assert "Read 8 of 8" in command(*asked)[1]

@@ -142,18 +142,20 @@ def convert(
 
     Example: epitaxy data convert matbench_jdft2d --out jdft2d.parquet
     """
-    from epitaxy.datasets.catalogue import convert_dataset, last_report, load_dataset
+    from epitaxy.datasets.catalogue import conversion_report, convert_dataset, load_dataset
     from epitaxy.datasets.read_report import ReadReport
     from epitaxy.errors import SkippedWarning
 
     with _progress(name) as shown:
-        settings: dict[str, Any] = {
+        asked: dict[str, Any] = {
             "targets": target,
             "provider": provider,
             "query": parse_changes(query),
             "limit": limit,
-            "accept_licence": accept_licence,
             "cards": cards,
+        }
+        settings = asked | {
+            "accept_licence": accept_licence,
             "progress": shown.bytes,
             "counted": shown.entries,
             "say": shown.sentence,
@@ -164,7 +166,7 @@ def convert(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SkippedWarning)
                 load_dataset(name, **settings)
-            report = last_report(name)
+            report = conversion_report(name, **asked)
     if report is not None:
         print(report.summary())
     if out is not None:

@@ -75,8 +75,7 @@ def load_dataset(
     card = card_named(name, cards)
     asking = Asking(provider, query, limit if card.remote else None)
     wanted = [targets] if isinstance(targets, str) else targets
-    chosen = declared_targets(card, wanted) if wanted is not None else dict(card.targets)
-    kept = {**card.targets, **chosen} if card.open_targets else dict(card.targets)
+    kept = _kept_targets(card, wanted)
     found = _converted_here(card, kept, asking)
     if found is None:
         say = say or (lambda text: None)
@@ -86,7 +85,7 @@ def load_dataset(
             if found is None:
                 found = _place(card, kept, asking)
                 report = _convert(card, source, kept, found, counted=counted)
-                _write_report(report, found)
+                _report_file(found).write_text(report.to_json() + "\n", encoding="utf-8")
                 if report.skipped:
                     warnings.warn(report.summary(), SkippedWarning, stacklevel=2)
     whole = open_arrow(found)
@@ -125,13 +124,26 @@ def convert_dataset(
     return _convert(card, source, chosen, path, limit=limit, counted=counted)
 
 
-def last_report(name: str) -> ReadReport | None:
-    """Return what was left out when a data set was converted last; None if it never was."""
-    folder = dataset_folder(name)
-    reports = sorted(folder.glob("*.report.json"), key=lambda path: path.stat().st_mtime)
-    if not reports:
+def conversion_report(
+    name: str,
+    *,
+    targets: Sequence[str] | str | None = None,
+    provider: str = "",
+    query: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    cards: str | os.PathLike[str] | None = None,
+) -> ReadReport | None:
+    """Return what was left out of what ``load_dataset`` returns for the same arguments.
+
+    None where that is not in the cache.
+    """
+    card = card_named(name, cards)
+    wanted = [targets] if isinstance(targets, str) else targets
+    asking = Asking(provider, query, limit if card.remote else None)
+    found = _converted_here(card, _kept_targets(card, wanted), asking)
+    if found is None or not _report_file(found).is_file():
         return None
-    content = json.loads(reports[-1].read_text(encoding="utf-8"))
+    content = json.loads(_report_file(found).read_text(encoding="utf-8"))
     skipped = tuple(Skipped(**one) for one in content.pop("skipped"))
     return ReadReport(**{**content, "notes": tuple(content["notes"])}, skipped=skipped)
 
@@ -141,7 +153,7 @@ def read_named(name: str, request: Request, log: ReadLog) -> Harvest:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkippedWarning)  # a note says it, every time
         crystals = load_dataset(name)
-    report = last_report(name)
+    report = conversion_report(name)
     if report is not None and report.skipped:
         log.note(f"{len(report.skipped)} entries of '{name}' were left out when it was converted.")
     return Harvest(crystals, Rows(name, len(crystals)), screened=True)
@@ -228,6 +240,12 @@ def _place(card: Card, targets: Mapping[str, CardTarget], asking: Asking) -> Pat
     return dataset_folder(card.name) / f"{card.name}-{key}.arrow"
 
 
+def _kept_targets(card: Card, wanted: Sequence[str] | None) -> dict[str, CardTarget]:
+    """Return the targets that the cache keeps: the card's, and of open ones those wished."""
+    chosen = declared_targets(card, wanted) if wanted is not None else dict(card.targets)
+    return {**card.targets, **chosen} if card.open_targets else dict(card.targets)
+
+
 def _converted_here(card: Card, targets: Mapping[str, CardTarget], asking: Asking) -> Path | None:
     if not card.remote and (has_news(card) or not hashes_here(card)):
         return None
@@ -287,8 +305,8 @@ def _disk_faults(destination: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_report(report: ReadReport, place: Path) -> None:
-    place.with_suffix(".report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+def _report_file(place: Path) -> Path:
+    return place.with_suffix(".report.json")
 
 
 def _in_wished_units(crystals: Crystals, wanted: Sequence[str] | None) -> Crystals:
