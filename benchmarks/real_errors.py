@@ -5,11 +5,11 @@
             are a contender's own, a single run's, or of the training crystals that both contenders
             of one seed saw; how far runs differ; how heavy the tail of difficulty is. The scenarios
             `false_positives.py` calls measured are taken from there.
-    nulls   of predictions with 20 seeds and more: a few seeds are drawn, and test crystals with
-            replacement. Two contenders are made equal by scaling the errors of one, so that their
-            mean over all seeds and crystals is the same and all else is as it was; or one
-            contender is set against itself with other seeds. Then the share of paired intervals
-            that exclude zero, and the power where one is 10 % better.
+    nulls   of predictions with 20 seeds and more: a few seeds and some test crystals are drawn,
+            both with replacement. Two contenders are made equal by scaling the errors of one, so
+            that their mean over all seeds and crystals is the same and all else is as it was; or
+            one contender is set against itself with other seeds. Then the share of paired
+            intervals that exclude zero, and the power where one is 10 % better.
 
 Run: python benchmarks/real_errors.py predictions.csv … [--comparisons 1500] [--resamples 1000]
 """
@@ -50,7 +50,8 @@ def pairs(predictions: pd.DataFrame) -> Iterator[tuple[str, str, NDArray]]:
         reference = signed_errors(own, REFERENCE)
         for contender in own["contender"].unique():
             errors = signed_errors(own, contender)
-            if contender != REFERENCE and errors.shape == reference.shape:
+            same = errors.index.equals(reference.index) and errors.columns.equals(reference.columns)
+            if contender != REFERENCE and same and errors.notna().all(axis=None):
                 both = np.stack([errors.to_numpy(), reference.to_numpy()])
                 yield where, contender, both / np.abs(both).mean(axis=(1, 2), keepdims=True)
 
@@ -85,12 +86,13 @@ def drawn_pair(
     errors: NDArray, seeds: int, crystals: int, disjoint: bool, rng: np.random.Generator
 ) -> tuple[NDArray, NDArray]:
     """Return absolute errors (seeds, crystals) of two equal contenders."""
-    runs = rng.permutation(errors.shape[1])
     tested = rng.integers(errors.shape[2], size=crystals)
     if disjoint:
-        chosen = errors[0][runs[: 2 * seeds]][:, tested]
+        runs = rng.permutation(errors.shape[1])[: 2 * seeds]
+        chosen = errors[0][runs][:, tested]
         return np.abs(chosen[:seeds]), np.abs(chosen[seeds:])
-    ours, theirs = errors[:, runs[:seeds]][:, :, tested]
+    runs = rng.integers(errors.shape[1], size=seeds)  # as if there were any number of seeds
+    ours, theirs = errors[:, runs][:, :, tested]
     return np.abs(ours), np.abs(theirs)
 
 

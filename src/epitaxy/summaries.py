@@ -13,13 +13,14 @@ from epitaxy.registry import ROOMS, names
 from epitaxy.training.checkpoint import CARD_FILE, read_card
 from epitaxy.training.recipe import load_recipe, recipe_names
 from epitaxy.training.run import MANIFEST_FILE
+from epitaxy.training.weights import shipped_names, weights_folder
 
 
 def describe(what: str | None) -> str:
     """Return a text on a run's folder, a recipe, or crystals; on nothing, on what is installed."""
     if what is None:
         return _installed()
-    path = Path(what)
+    path = weights_folder(what)
     if (path / CARD_FILE).is_file() or path.name == CARD_FILE:
         return _of_checkpoint(path)
     if (path / MANIFEST_FILE).is_file():
@@ -63,6 +64,7 @@ def _installed() -> str:
         folders.setdefault(folder, []).append(last)
     for folder, recipes in sorted(folders.items()):
         lines.append(f"recipes{f' {folder}/…' if folder else ''}: {', '.join(recipes)}")
+    lines.append(f"weights: {', '.join(shipped_names())}")
     return "\n".join(lines)
 
 

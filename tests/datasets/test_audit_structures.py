@@ -121,6 +121,16 @@ def test_orders_with_the_same_distances_are_no_copies():
     assert alone == {"near leak"}
 
 
+def test_copies_are_found_however_many_others_look_alike():
+    """Each crystal has but twenty partners; the others must not use them up."""
+    layered, spinel = layered_and_spinel_like()
+    others = [replace(spinel, ids=[f"other-{k}"]) for k in range(25)]
+    again = replace(layered, ids=["again"])
+    found = {f.check: f for f in duplicate_findings(cat([layered, *others, again]), None, None)}
+    assert "25 crystals repeat" in found["duplicates"].what  # 24 others, and one
+    assert "layered = again" in found["duplicates"].examples
+
+
 def test_copies_that_are_written_alike_need_no_matching(some, monkeypatch):
     """Rounded to 0.0001 Å, and with atoms moved by lattice vectors."""
     import pymatgen.analysis.structure_matcher
@@ -135,7 +145,7 @@ def test_copies_that_are_written_alike_need_no_matching(some, monkeypatch):
     monkeypatch.delattr(pymatgen.analysis.structure_matcher, "StructureMatcher")
     whole = cat([some[:40], again])
     twins = find_twins(Facts(whole), np.ones(len(whole), dtype=bool))
-    assert twins.same.sum() == 40
+    assert len(twins.groups(len(whole), same=True)) == 40
 
 
 def test_a_slightly_relaxed_copy_is_a_near_duplicate(some):
@@ -165,6 +175,20 @@ def test_near_duplicates_whose_labels_are_unrelated_are_but_a_note(some, labels,
         assert finding.severity == severity
         assert "energy" in finding.what
         assert finding.count > 20
+
+
+def test_one_wrong_label_or_another_unit_hides_no_leak(some):
+    generator = np.random.default_rng(1)
+    moved = some.positions + 0.01 * torch.from_numpy(generator.normal(size=some.positions.shape))
+    copies = replace(some, positions=moved, ids=[f"moved-{k}" for k in range(len(some))])[:60]
+    values = torch.from_numpy(generator.normal(size=len(some)))
+    wrong = values[:60].clone()
+    wrong[0] = 1e4
+    train = some.with_targets({"energy": Target(values, "crystal", "eV")})
+    for labels, unit in ((wrong, "eV"), (1e3 * values[:60], "meV")):
+        test = copies.with_targets({"energy": Target(labels, "crystal", unit)})
+        found = {f.check: f for f in duplicate_findings(train, test, None)}
+        assert found["near leak"].severity == "warning"
 
 
 def test_rows_of_the_test_set_that_stand_in_training_are_leaks(some):

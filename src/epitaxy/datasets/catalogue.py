@@ -133,9 +133,10 @@ def conversion_report(
     limit: int | None = None,
     cards: str | os.PathLike[str] | None = None,
 ) -> ReadReport | None:
-    """Return what was left out of what ``load_dataset`` returns for the same arguments.
+    """Return what was left out of what ``load_dataset`` reads for the same arguments.
 
-    None where that is not in the cache.
+    It is the report of the file in the cache, of which a ``limit`` returns the first crystals, but
+    for data bases, which were asked for no more. None where that file is not there.
     """
     card = card_named(name, cards)
     wanted = [targets] if isinstance(targets, str) else targets

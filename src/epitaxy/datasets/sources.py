@@ -1,7 +1,6 @@
 """One reader per form of source: structures, where they stood, and a table's raw cells."""
 
 import contextlib
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from epitaxy.crystals.exchange import (
     is_mapped_form,
     open_arrow,
 )
+from epitaxy.datasets.progress import with_progress
 from epitaxy.datasets.read_report import ReadLog
 from epitaxy.datasets.structures import (
     FILE_FORMS,
@@ -40,7 +40,6 @@ from epitaxy.datasets.tables import (
 )
 from epitaxy.errors import InputError, RowsError
 
-_PROGRESS_FROM = 200
 _FOLDER_TABLES = ("targets.csv", "id_prop.csv")
 
 
@@ -85,7 +84,7 @@ def read_structure_file(path: Path, request: Request, log: ReadLog) -> Harvest:
 
 def read_structure_files(paths: Sequence[Path], request: Request, log: ReadLog) -> Harvest:
     """Read several structure files without a table."""
-    files = _with_progress(paths, "reading structures")
+    files = with_progress(paths, "reading structures", len(paths))
     items = (item for path in files for item in _items_of_file(Path(path), log))
     return _harvest(items, request, log)
 
@@ -245,7 +244,7 @@ def _harvest_of_table(table: Table, request: Request, log: ReadLog) -> Harvest:
     others = [] if request.targets == () else others
 
     def items() -> Iterator[_Item]:
-        positions = _with_progress(range(len(table.rows)), "reading structures")
+        positions = with_progress(range(len(table.rows)), "reading structures", len(table.rows))
         for position in positions:
             row, name = table.rows[position], ids[position]
             try:
@@ -308,13 +307,3 @@ def _warnings_into(log: ReadLog) -> Iterator[None]:
                 if not issubclass(warning.category, DeprecationWarning | FutureWarning)
                 and str(warning.message).strip()
             )
-
-
-def _with_progress(sequence: Sequence[Any], what: str) -> Iterable[Any]:
-    """Show a bar where there is a person to see it and enough to wait for."""
-    if len(sequence) <= _PROGRESS_FROM or not sys.stderr.isatty():
-        return sequence
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(sequence, description=what, console=Console(stderr=True), transient=True)

@@ -22,6 +22,7 @@ from epitaxy.objectives.base import Objective, Predicts
 from epitaxy.registry import Component, build, name_of, package_of, settings_of
 from epitaxy.training.coverage import Coverage
 from epitaxy.training.files import write_atomically, write_json
+from epitaxy.training.weights import shipped_names, weights_folder
 
 CARD_FILE = "model.json"
 FORMAT = "epitaxy-checkpoint"
@@ -107,12 +108,12 @@ def save_model(model: Model, folder: Path, probe: Crystals) -> Model:
 
 
 def load_model(path: str | Path) -> Model:
-    """Return the model of a checkpoint folder, or of its ``model.json``.
+    """Return the model of a checkpoint folder, of its ``model.json``, or of shipped weights.
 
     Raises CheckpointError where there is none, where it is truncated or altered, of a backbone
     that is not installed, or where it no longer gives the predictions that were written down.
     """
-    folder = Path(path)
+    folder = weights_folder(path)
     folder = folder.parent if folder.name == CARD_FILE else folder
     card = read_card(folder)
     tensors = _read_weights(folder, card)
@@ -158,7 +159,8 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 
 def _reason_for_none(folder: Path) -> str:
     if not folder.exists():
-        return f"it does not exist (looked from {Path.cwd()})."
+        shipped = ", ".join(shipped_names())
+        return f"it does not exist (looked from {Path.cwd()}). Installed weights: {shipped}."
     if not folder.is_dir():
         return "it is a file; name the folder of a run."
     if (folder / "tuning.csv").is_file():

@@ -62,7 +62,8 @@ def find_twins(
     Fingerprints are made only of crystals that share their reduced formula with a sought one and
     whose volume per atom is within 3 % of another's, so most of a large collection costs nothing.
     Those that say two crystals are one are believed only where `structure_classes` agrees. In a
-    group that has more than 20 partners each, some pairs are left out but the groups stay.
+    group that has more than 20 partners each, some pairs are left out, but groups stay, and copies
+    stay in one.
     Pairs of two parts, where ``part`` has a number for each crystal, are never left out.
     """
     part = np.zeros(len(facts.crystals), dtype=np.int64) if part is None else part
@@ -86,7 +87,28 @@ def find_twins(
     first, second, same = (np.concatenate(column) for column in zip(empty, *found, strict=True))
     alike = Twins(first, second, same).groups(len(crystals), same=True)
     classes = structure_classes(crystals, alike)
-    return Twins(first, second, same & (classes[first] == classes[second]))
+    one, other = _chains(alike, classes)
+    return Twins(
+        np.concatenate([first, one]),
+        np.concatenate([second, other]),
+        np.concatenate([same & (classes[first] == classes[second]), np.ones(len(one), bool)]),
+    )
+
+
+def _chains(
+    groups: list[Int[np.ndarray, " members"]], classes: Int[np.ndarray, " crystals"]
+) -> tuple[Int[np.ndarray, " links"], Int[np.ndarray, " links"]]:
+    """Return links from each member to the next of its structure, so that no cap parts them.
+
+    A pair may be there twice then.
+    """
+    links = [np.zeros((2, 0), dtype=np.int64)]
+    for group in groups:
+        order = group[np.argsort(classes[group], kind="stable")]
+        equal = classes[order[:-1]] == classes[order[1:]]
+        links.append(np.stack([order[:-1][equal], order[1:][equal]]))
+    one, other = np.concatenate(links, axis=1)
+    return one, other
 
 
 def _has_neighbor(volume: Float[np.ndarray, " family"]) -> Bool[np.ndarray, " family"]:

@@ -1,10 +1,12 @@
 """Generated crystals by name, where the name of a file might stand: ``"generated:9000"``."""
 
-from epitaxy.crystals.crystals import Crystals
+from epitaxy.crystals.crystals import Crystals, cat
 from epitaxy.datasets.generate.stream import CrystalStream
+from epitaxy.datasets.progress import with_progress
 from epitaxy.errors import InputError
 
 _WORD = "generated"
+AT_ONCE = 1024  # crystals between two steps of the bar
 
 
 def is_generated(source: object) -> bool:
@@ -32,4 +34,5 @@ def generated(source: str, seed: int = 0, max_atoms: int | None = None) -> Cryst
     stream = CrystalStream(seed=numbers[1] if len(numbers) == 2 else seed)
     if max_atoms is not None:
         stream = CrystalStream(seed=stream.seed, max_atoms=max_atoms)
-    return stream.crystals(range(numbers[0]))
+    batches = stream.batches(numbers[0], size=AT_ONCE)
+    return cat(list(with_progress(batches, "making crystals up", -(-numbers[0] // AT_ONCE), 2)))

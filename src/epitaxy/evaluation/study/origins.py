@@ -28,6 +28,7 @@ from epitaxy.training.finetune import lineage
 from epitaxy.training.pretrain import needed_targets
 from epitaxy.training.recipe import Recipe, load_recipe, recipe_names
 from epitaxy.training.train import labels_seen, made_objectives
+from epitaxy.training.weights import weights_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Origin:
         backbone: settings of the whole backbone.
         reads: targets whose labels it has seen.
         recipe: what to train; None for a run that is there.
-        run: folder of a run that is there.
+        run: folder of a run that is there, or of shipped weights.
         epoch: the checkpoint that is meant; None for the best.
         sha256: of the weights of a run that is there.
         label, values: as asked for, and its place in the grids.
@@ -116,7 +117,7 @@ def _existing(entry: Pretraining, name: str, cell: Mapping[str, Any], home: Path
     """Return a run that is there."""
     assert entry.run is not None
     epoch = cell.get("epoch", entry.epoch)
-    folder = Path(beside(home, entry.run))
+    folder = weights_folder(beside(home, entry.run))
     model = load_model(folder if epoch is None else folder / "epochs" / f"{epoch:04d}")
     return Origin(
         name=name,
