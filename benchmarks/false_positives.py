@@ -14,6 +14,8 @@ contenders have the same expected error.
                  contender's effect on a crystal, and a run's, are partly the same at every size
     average      the mean improvement over the 7 tasks at one size, and without the noisiest task
     sizes        the sentence over 3 sizes of one task claims something at any of them
+    groups       effects by group: a group's own interval, and any of the intervals for all of ten
+                 groups together, as elements are (each crystal in two groups) or a group to a fold
 
 Run: python benchmarks/false_positives.py [KIND …] [--comparisons 1500]
 """
@@ -29,10 +31,12 @@ from rich.console import Console
 from rich.table import Table
 
 from epitaxy.evaluation.configurations import Configuration, average_improvement, count_wins
+from epitaxy.evaluation.effects import effects_by_group
 from epitaxy.evaluation.learning_curves import verdict_over_sizes
 from epitaxy.evaluation.statistics import paired_difference
 
 FOLDS = 5
+GROUPS = 10
 SIZES = (100, 500, 2500)
 DRAWS = 1000
 
@@ -228,6 +232,52 @@ def task_rates(
     return claims
 
 
+def group_rates(
+    scenario: Scenario, seeds: int, comparisons: int, folded: bool, within_folds: bool
+) -> tuple[float, float]:
+    """Return how often a group's own interval excludes zero, and how often any of the wide ones."""
+    rng = np.random.default_rng([17, seeds])
+    own, clear = 0.0, 0.0
+    for number in range(comparisons):
+        ours, theirs, folds = scenario.folded_errors(seeds, rng)
+        if not folded:
+            ours, theirs = scenario.errors(seeds, rng)
+        first = np.arange(scenario.crystals) // FOLDS % (GROUPS // FOLDS) * FOLDS + folds
+        if not within_folds:
+            first = rng.integers(GROUPS, size=scenario.crystals)
+        second = first if within_folds else rng.integers(GROUPS, size=scenario.crystals)
+        groups = {str(one): (first == one) | (second == one) for one in range(GROUPS)}
+        table = effects_by_group(
+            np.stack([ours, theirs]),
+            groups,
+            resamples=DRAWS,
+            seed=number,
+            folds=folds if folded else None,
+        ).iloc[:-1]
+        excluded = (table["improvement_low"] > 0.0) | (table["improvement_high"] < 0.0)
+        own += float(excluded.mean()) / comparisons
+        clear += bool(table["clear"].any()) / comparisons
+    return own, clear
+
+
+def group_table(comparisons: int) -> Table:
+    """Return the table of effects by group."""
+    table = _table("groups", "groups are", "own interval", "any of all")
+    by_name = {one.name: one for one in FOLD_SCENARIOS}
+    chosen = [by_name[name] for name in ("bulk modulus", "refractive index", "large fold effect")]
+    for scenario in chosen:
+        for seeds in (3, 5):
+            for kind, folded, within in (
+                ("like elements", False, False),
+                ("like elements, folds", True, False),
+                ("a fold each", True, True),
+            ):
+                rates = group_rates(scenario, seeds, comparisons, folded, within)
+                shown = (f"{100.0 * rate:.1f}" for rate in rates)
+                table.add_row(scenario.name, str(seeds), kind, *shown)
+    return table
+
+
 def curve_of(study: Sequence[Configuration], rng: np.random.Generator) -> pd.DataFrame:
     """Return what `learning_curve` returns, as far as the sentence needs it."""
     rows = []
@@ -303,7 +353,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    known = ("comparison", "folds", "wins", "average", "sizes")
+    known = ("comparison", "folds", "wins", "average", "sizes", "groups")
     parser.add_argument("kinds", nargs="*", choices=[*known, []], help="all unless told")
     parser.add_argument("--comparisons", type=int, default=200)
     given = parser.parse_args()
@@ -315,6 +365,8 @@ def main() -> None:
         console.print(fold_table(given.comparisons))
     if over := [kind for kind in kinds if kind in ("wins", "average", "sizes")]:
         console.print(task_table(given.comparisons, over))
+    if "groups" in kinds:
+        console.print(group_table(given.comparisons))
 
 
 if __name__ == "__main__":

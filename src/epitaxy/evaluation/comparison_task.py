@@ -15,6 +15,7 @@ from epitaxy.evaluation.protocol import (
     checked_splits,
     given_protocol,
     make_protocol,
+    refuse_double_ids,
     settings_grid,
     splits_digest,
 )
@@ -118,7 +119,7 @@ def read_comparison(
         notes.append(warning)
     if others := labels_seen(ancestor):
         notes.append(f"the pre-training read labels of {', '.join(others)}.")
-    _refuse_double_ids(crystals)
+    refuse_double_ids(crystals.ids)
     if given is None:
         protocol = make_protocol(len(crystals), seeds, train_size, test_size, split_seed=split_seed)
     elif test_size is not None:
@@ -150,11 +151,3 @@ def _require_regression(recipe: Recipe) -> None:
             f"recipe '{recipe.name}' asks for absolute values, and a comparison is judged by the "
             "target as it stands: give the absolute values as a target of their own."
         )
-
-
-def _refuse_double_ids(crystals: Crystals) -> None:
-    seen: set[str] = set()
-    for text in crystals.ids:
-        if text in seen:
-            raise InputError(f"two crystals have the id '{text}': every crystal needs its own.")
-        seen.add(text)

@@ -63,6 +63,15 @@ class Protocol:
         )
 
 
+def refuse_double_ids(ids: Iterable[str]) -> None:
+    """Raise InputError where two crystals share an id: splits and predictions go by it."""
+    seen: set[str] = set()
+    for text in ids:
+        if text in seen:
+            raise InputError(f"two crystals have the id '{text}': every crystal needs its own.")
+        seen.add(text)
+
+
 def make_protocol(
     count: int,
     seeds: int,

@@ -13,7 +13,7 @@ from epitaxy.crystals.elements import symbol
 from epitaxy.crystals.fingerprint import fingerprint
 from epitaxy.datasets.matbench import matbench_task
 from epitaxy.errors import InputError
-from epitaxy.evaluation.protocol import settings_grid
+from epitaxy.evaluation.protocol import refuse_double_ids, settings_grid
 from epitaxy.evaluation.published import published_figures, published_tasks, recognized_task
 from epitaxy.evaluation.study.grids import Problems, beside
 from epitaxy.evaluation.study.origins import Origin, origins
@@ -192,7 +192,7 @@ def _task(study: Study, entry: Task, name: str, home: Path) -> TaskData:
     declared = crystals.target(target)
     if declared.level != "crystal" or declared.values.ndim != 1:
         raise InputError(f"'{target}' is not one number per crystal: a study takes those.")
-    _refuse_double_ids(crystals)
+    refuse_double_ids(crystals.ids)
     if missing:
         notes.append(f"{missing} crystals have no value of '{target}': left out.")
     splits = split_task(study, entry, crystals, plan.source, home)
@@ -286,11 +286,3 @@ def _check_labels(task: TaskData, made: Sequence[Row], problems: Problems) -> No
         for one in recipe.objectives if recipe is not None else ():
             if one.get("task") == "classification" or one.get("absolute"):
                 problems.append(f"contender '{row.name}': a study takes regressions as they stand.")
-
-
-def _refuse_double_ids(crystals: Crystals) -> None:
-    seen: set[str] = set()
-    for text in crystals.ids:
-        if text in seen:
-            raise InputError(f"two crystals have the id '{text}': every crystal needs its own.")
-        seen.add(text)
