@@ -122,10 +122,10 @@ def _related(
         values = _labels_of_all(parts, name)
         found = None if values is None else _closeness(values, first, second)
         if found is not None:
-            told.append(f"{name} {found[0]:.0%} of pairs (by chance {found[1]:.0%})")
+            told.append(f"{name} in {found[0]:.0%} of pairs (by chance {found[1]:.0%})")
             related.append(found[0] > found[1] + ABOVE_CHANCE)
-    text = f" Closer than half of the usual difference: {', '.join(told)}." if told else ""
-    return text, any(related) or not told
+    said = " Labels nearer than half of what two crystals usually differ by: "
+    return f"{said}{', '.join(told)}." if told else "", any(related) or not told
 
 
 def _labels_of_all(parts: list[Crystals], name: str) -> Float[np.ndarray, " crystals"] | None:
