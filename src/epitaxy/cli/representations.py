@@ -57,7 +57,7 @@ def describe(
 
 @app.command()
 def embed(
-    model: Annotated[str, typer.Argument(help="Folder of a run.")],
+    model: Annotated[str, typer.Argument(help="Folder of a run, or epitaxy-small.")],
     structures: Data,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Parquet file to write; or .arrow with --as-input.")

@@ -71,7 +71,8 @@ def finetune(
         typer.Option("--target", "-t", help="Property with its unit: band_gap[eV]; repeatable."),
     ],
     from_: Annotated[
-        str | None, typer.Option("--from", help="Pre-trained run; without it, from scratch.")
+        str | None,
+        typer.Option("--from", help="Pre-trained run, or epitaxy-small; without it, from scratch."),
     ] = None,
     recipe: Annotated[str, typer.Option(help="Name or path of a recipe.")] = "finetune",
     classification: Annotated[
@@ -149,7 +150,7 @@ def predict(
 def compare(
     data: Data,
     target: TargetName,
-    from_: Annotated[str, typer.Option("--from", help="Pre-trained run.")],
+    from_: Annotated[str, typer.Option("--from", help="Pre-trained run, or epitaxy-small.")],
     train_size: Annotated[int | None, typer.Option(help="Training crystals per seed.")] = None,
     test_size: Annotated[int | None, typer.Option(help="Test crystals.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,

@@ -1,0 +1,1 @@
+"""Weights that are installed with the package, a folder each; `epitaxy.training.weights`."""
