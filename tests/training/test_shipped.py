@@ -66,6 +66,7 @@ def test_a_fine_tuning_begins_with_them(tmp_path):
     weights = json.loads((SHIPPED / name / "model.json").read_text())["weights"]
     assert run.model.card["ancestor"]["sha256"] == lineage(ep.load(name))["sha256"]
     assert lineage(ep.load(name))["sha256"] == weights["sha256"]
+    assert run.model.card["ancestor"]["folder"] == name
     assert np.isfinite(ep.predict(run, crystals[:5])["value"]).all()
 
 

@@ -32,6 +32,7 @@ from epitaxy.training.loader import (
 from epitaxy.training.processes import devices_here, in_processes
 from epitaxy.training.rank import Rank
 from epitaxy.training.recipe import Recipe
+from epitaxy.training.weights import name_of_weights
 
 HeadStart = Literal["new", "taken"]
 SHOWN = 6  # elements that a warning names
@@ -216,7 +217,7 @@ def lineage(model: Model) -> dict[str, Any]:
     """Return what a descendant writes down of its ancestor."""
     weights = model.card.get("weights", {})
     return {
-        "folder": str(model.folder) if model.folder is not None else None,
+        "folder": None if model.folder is None else name_of_weights(model.folder),
         "sha256": weights.get("sha256"),
         "recipe": model.card.get("recipe"),
         "ancestor": model.card.get("ancestor"),

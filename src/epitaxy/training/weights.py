@@ -18,3 +18,8 @@ def weights_folder(path: str | Path) -> Path:
     """
     known = str(path) in shipped_names() and not Path(path).exists()
     return SHIPPED / path if known else Path(path)
+
+
+def name_of_weights(folder: Path) -> str:
+    """Return the name of shipped weights, or the folder as it stands."""
+    return folder.name if folder.parent == SHIPPED else str(folder)
