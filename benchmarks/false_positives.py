@@ -239,20 +239,21 @@ def group_rates(
     rng = np.random.default_rng([17, seeds])
     own, clear = 0.0, 0.0
     for number in range(comparisons):
-        ours, theirs, folds = scenario.folded_errors(seeds, rng)
-        if not folded:
-            ours, theirs = scenario.errors(seeds, rng)
-        first = np.arange(scenario.crystals) // FOLDS % (GROUPS // FOLDS) * FOLDS + folds
+        if folded:
+            ours, theirs, folds = scenario.folded_errors(seeds, rng)
+        else:
+            (ours, theirs), folds = scenario.errors(seeds, rng), None
+        crystals = np.arange(scenario.crystals)
+        first = second = crystals % FOLDS + crystals // FOLDS % (GROUPS // FOLDS) * FOLDS
         if not within_folds:
-            first = rng.integers(GROUPS, size=scenario.crystals)
-        second = first if within_folds else rng.integers(GROUPS, size=scenario.crystals)
+            first, second = rng.integers(GROUPS, size=(2, scenario.crystals))
         groups = {str(one): (first == one) | (second == one) for one in range(GROUPS)}
         table = effects_by_group(
             np.stack([ours, theirs]),
             groups,
             resamples=DRAWS,
             seed=number,
-            folds=folds if folded else None,
+            folds=folds,
         ).iloc[:-1]
         excluded = (table["improvement_low"] > 0.0) | (table["improvement_high"] < 0.0)
         own += float(excluded.mean()) / comparisons

@@ -16,6 +16,7 @@ Run: python benchmarks/real_errors.py predictions.csv … [--comparisons 1500] [
 
 import argparse
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,12 +49,16 @@ def pairs(predictions: pd.DataFrame) -> Iterator[tuple[str, str, NDArray]]:
     for values, own in predictions.groupby(keys, sort=False):
         where = ", ".join(map(str, values))
         reference = signed_errors(own, REFERENCE)
-        for contender in own["contender"].unique():
+        for contender in own.loc[own["contender"] != REFERENCE, "contender"].unique():
             errors = signed_errors(own, contender)
             same = errors.index.equals(reference.index) and errors.columns.equals(reference.columns)
-            if contender != REFERENCE and same and errors.notna().all(axis=None):
-                both = np.stack([errors.to_numpy(), reference.to_numpy()])
-                yield where, contender, both / np.abs(both).mean(axis=(1, 2), keepdims=True)
+            if not same or errors.isna().any(axis=None):
+                print(
+                    f"{where}: {contender} has other seeds or crystals, left out", file=sys.stderr
+                )
+                continue
+            both = np.stack([errors.to_numpy(), reference.to_numpy()])
+            yield where, contender, both / np.abs(both).mean(axis=(1, 2), keepdims=True)
 
 
 def parts(errors: NDArray) -> dict[str, float]:
@@ -98,13 +103,13 @@ def drawn_pair(
 
 def claims(
     errors: NDArray,
+    *,
     seeds: int,
     crystals: int,
-    *,
-    disjoint: bool = False,
-    improvement: float = 0.0,
     comparisons: int,
     resamples: int,
+    disjoint: bool = False,
+    improvement: float = 0.0,
 ) -> float:
     """Return the share of comparisons whose interval excludes zero."""
     rng = np.random.default_rng([seeds, crystals])
@@ -137,24 +142,11 @@ def null_table(found: list[tuple[str, str, NDArray]], comparisons: int, resample
         table.add_column(name, justify="right")
     for where, contender, errors in found:
         for crystals, seeds in itertools.product(TESTED, (3, 5)):
+            asked = {"seeds": seeds, "crystals": crystals, "resamples": resamples}
             rates = (
-                claims(errors, seeds, crystals, comparisons=comparisons, resamples=resamples),
-                claims(
-                    errors,
-                    seeds,
-                    crystals,
-                    disjoint=True,
-                    comparisons=comparisons,
-                    resamples=resamples,
-                ),
-                claims(
-                    errors,
-                    seeds,
-                    crystals,
-                    improvement=0.1,
-                    comparisons=comparisons // 3,
-                    resamples=resamples,
-                ),
+                claims(errors, **asked, comparisons=comparisons),
+                claims(errors, **asked, comparisons=comparisons, disjoint=True),
+                claims(errors, **asked, comparisons=comparisons // 3, improvement=0.1),
             )
             shown = (f"{100.0 * rate:.1f}" for rate in rates)
             table.add_row(where, contender, str(crystals), str(seeds), *shown)
@@ -177,6 +169,8 @@ def main() -> None:
     console = Console(width=190)
     found = [pair for path in given.predictions for pair in pairs(read(path))]
     found = [pair for pair in found if pair[2].shape[1] > 1 and "dummy" not in pair[1]]
+    if not found:
+        parser.error(f"nothing to compare with {REFERENCE} over two seeds or more")
     console.print(parts_table(found))
     many = [pair for pair in found if pair[2].shape[1] >= FEWEST_SEEDS]
     if many:
